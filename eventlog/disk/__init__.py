@@ -1,0 +1,1 @@
+"""The only part of the log that touches files, threads and trio."""

@@ -1,0 +1,99 @@
+"""Views: what the records add up to, folded one record after another.
+
+Invariant: same log, same digest, whatever the batch size, the machine or the starting snapshot; `apply` has no side
+effect outside the view's own state. A view must not know clocks, dice, sockets or files: it is handed a connection.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+import cbor2
+
+from eventlog.record import Record
+
+
+class View(Protocol):
+    """What every view offers; `position` is the number of records that it has taken in (the next seq it wants)."""
+
+    name: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+
+    @property
+    def position(self) -> int: ...
+
+    def apply(self, records: Sequence[Record], position: int) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class TableView:
+    """A view kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.
+
+    The connection is the caller's (a file or ``:memory:``); it is used from one thread. `apply` changes rows inside an
+    open transaction, `commit` seals them together with the bookmark, so that rows and position never part.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    kinds: ClassVar[frozenset[str]]
+    tables: ClassVar[tuple[str, ...]]
+    schema: ClassVar[str]
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        db.isolation_level = None
+        db.executescript(self.schema)
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS bookmark "
+            "(one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, origin TEXT, position INTEGER, root BLOB)"
+        )
+        found = self.bookmark()
+        self._position = found[2] if found else 0
+
+    @property
+    def position(self) -> int:
+        """The number of records taken in."""
+        return self._position
+
+    def bookmark(self) -> tuple[int, str, int, bytes] | None:
+        """(version, origin, position, root) as of the last commit, or None for a new view."""
+        row = self.db.execute("SELECT version, origin, position, root FROM bookmark").fetchone()
+        return (row[0], row[1], row[2], bytes(row[3])) if row else None
+
+    def fold(self, record: Record) -> None:
+        """Take in one record of a kind in `kinds`."""
+        raise NotImplementedError(record.kind)
+
+    def apply(self, records: Sequence[Record], position: int) -> None:
+        """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
+        mine = [record for record in records if record.kind in self.kinds]
+        if mine and not self.db.in_transaction:
+            self.db.execute("BEGIN")
+        for record in mine:
+            self.fold(record)
+        self._position = position
+
+    def commit(self, origin: str, root: bytes) -> None:
+        """Seal rows and bookmark in one transaction."""
+        if not self.db.in_transaction:
+            self.db.execute("BEGIN")
+        self.db.execute(
+            "INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?, ?, ?)", (self.version, origin, self._position, root)
+        )
+        self.db.execute("COMMIT")
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """Every row of every table, in an order that depends on the rows alone."""
+        for table in self.tables:
+            yield (table,)
+            width = len(self.db.execute(f"SELECT * FROM {table} LIMIT 0").description)
+            yield from self.db.execute(f"SELECT * FROM {table} ORDER BY {', '.join(map(str, range(1, width + 1)))}")
+
+    def digest(self) -> bytes:
+        """SHA-256 over the rows: equal for equal logs."""
+        digest = hashlib.sha256()
+        for row in self.rows():
+            digest.update(cbor2.dumps(row))
+        return digest.digest()

@@ -1,0 +1,232 @@
+"""Every kind of record that the gateway ever appends, past tense, in one file, with versions and upcasters.
+
+A fact is a frozen struct; its payload is a CBOR array of the fields in order (never a map: fixed order encodes and
+decodes three times as fast), behind a 16-byte random salt where the fact is personal (so that a commitment left after
+erasure reveals nothing). Fields are only ever appended together with a new schema number and an upcaster.
+Invariant: an unknown kind or schema stops a replay with a clear error, never skips. Nothing here knows views or I/O.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import cbor2
+import msgspec
+
+from eventlog.record import Draft, Record
+
+SALT_BYTES = 16
+
+
+class FactUnknown(Exception):
+    """The log holds a kind or schema that this release does not know: a newer release wrote it."""
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What all facts share: a kind, a schema number, and whether the payload is personal (salted, erasable)."""
+
+    kind: ClassVar[str]
+    schema: ClassVar[int] = 1
+    personal: ClassVar[bool] = False
+
+
+# -- push (push.md §3–5) --------------------------------------------------------------------------------------------
+
+
+class Registered(Fact, frozen=True, array_like=True):
+    """A device was registered by a signed envelope; the fold decides whether an older one is superseded."""
+
+    kind: ClassVar[str] = "push.registered"
+    personal: ClassVar[bool] = True
+    tenant: str
+    user: str
+    target: str
+    target_kind: str  # "token" | "fid"
+    platform: str
+    app_id: str
+    issued_ms: int
+    expires_ms: int
+    nonce: str
+    devices_max: int  # the limit in force, so that a replay evicts the same devices
+    signature: str
+    body: bytes  # as it arrived
+
+
+class Deregistered(Fact, frozen=True, array_like=True):
+    """A device was deregistered by a signed envelope."""
+
+    kind: ClassVar[str] = "push.deregistered"
+    personal: ClassVar[bool] = True
+    tenant: str
+    user: str
+    target: str
+    target_kind: str
+    issued_ms: int
+    expires_ms: int
+    nonce: str
+    signature: str
+    body: bytes
+
+
+class PushTarget(msgspec.Struct, frozen=True, array_like=True):
+    """One device that a notification goes to, as it was when the notification was accepted."""
+
+    target: str
+    target_kind: str
+    app_id: str
+    project: str
+
+
+class Accepted(Fact, frozen=True, array_like=True):
+    """A notification was accepted for these targets; what is accepted and not settled is still to do."""
+
+    kind: ClassVar[str] = "push.accepted"
+    personal: ClassVar[bool] = True
+    tenant: str
+    user: str
+    notification_id: str
+    created_ms: int | None
+    expires_ms: int
+    targets: tuple[PushTarget, ...]
+    signature: str
+    body: bytes
+
+
+class Deferred(Fact, frozen=True, array_like=True):
+    """An attempt failed in a way that passes; the next is not before ``not_before_ms``."""
+
+    kind: ClassVar[str] = "push.deferred"
+    accepted_seq: int
+    index: int
+    attempt: int
+    not_before_ms: int
+    reason: str
+
+
+class Settled(Fact, frozen=True, array_like=True):
+    """One target of an accepted notification is done with: outcome delivered | failed | expired | removed."""
+
+    kind: ClassVar[str] = "push.settled"
+    accepted_seq: int
+    index: int
+    outcome: str
+    reason: str
+
+
+class Removed(Fact, frozen=True, array_like=True):
+    """FCM said that a device is gone."""
+
+    kind: ClassVar[str] = "push.removed"
+    personal: ClassVar[bool] = True
+    tenant: str
+    user: str
+    target: str
+    target_kind: str
+    reason: str
+
+
+# -- relays and tokens (relay-and-mirror.md §1–2) ---------------------------------------------------------------------
+
+
+class RelayRegistered(Fact, frozen=True, array_like=True):
+    """A worker registered or renewed a relay; ``registration`` is the signed object as JSON, as it arrived."""
+
+    kind: ClassVar[str] = "relay.registered"
+    worker: str
+    relay_key: str
+    nonce: str
+    issued_ms: int
+    received_ms: int
+    registration: bytes
+
+
+class RelayUnregistered(Fact, frozen=True, array_like=True):
+    """A worker took its relay away."""
+
+    kind: ClassVar[str] = "relay.unregistered"
+    worker: str
+    relay_key: str
+
+
+class TokenIssued(Fact, frozen=True, array_like=True):
+    """A pair of tokens was issued or refreshed; claims and hashes only, never a usable token or relayAuthToken."""
+
+    kind: ClassVar[str] = "token.issued"
+    personal: ClassVar[bool] = True
+    worker: str
+    relay_key: str
+    pubkey: str | None
+    scope: str
+    sequence: int
+    issued_ms: int
+    expires_ms: int
+    token_hash: bytes
+    replication_token_hash: bytes
+    refreshed_hash: bytes | None  # the token that was refreshed
+    nonce: str | None
+    nonce_issued_ms: int | None
+
+
+class TokenRevoked(Fact, frozen=True, array_like=True):
+    """The tokens of a subject, or of a whole relay (``pubkey`` None), were revoked."""
+
+    kind: ClassVar[str] = "token.revoked"
+    personal: ClassVar[bool] = True
+    worker: str
+    relay_key: str
+    pubkey: str | None
+    sequence: int
+    revoked_ms: int
+    reason: str
+    nonce: str | None
+    nonce_issued_ms: int | None
+
+
+# -- replication rows and nostr events ----------------------------------------------------------------------------------
+
+
+class RowStored(Fact, frozen=True, array_like=True):
+    """A replication EVENT was stored in a relay's namespace; ``row`` is the object as sent, always last."""
+
+    kind: ClassVar[str] = "mirror.stored"
+    personal: ClassVar[bool] = True
+    relay_key: str
+    relay_id: str
+    open: bool  # came in untokened over the normal socket: never served on a mirror
+    writer: str  # the token's subject, "" for the relay's own
+    row: bytes
+
+
+class EventStored(Fact, frozen=True, array_like=True):
+    """A verified nostr event was stored in a relay's namespace; ``event`` is its JSON, always last."""
+
+    kind: ClassVar[str] = "nostr.stored"
+    personal: ClassVar[bool] = True
+    relay_key: str
+    received_ms: int
+    event: bytes
+
+
+FACTS: dict[str, type[Fact]] = {fact.kind: fact for fact in Fact.__subclasses__()}
+
+# (kind, schema) -> function from that schema's list of fields to the next schema's
+UPCASTERS: dict[tuple[str, int], Callable[[list[Any]], list[Any]]] = {}
+
+
+def draft(fact: Fact, *, ts_ns: int, subject: bytes = b"", salt: bytes = b"") -> Draft:
+    """Turn a fact into the record to append; ``salt`` is 16 random bytes exactly where the fact is personal."""
+    assert len(salt) == (SALT_BYTES if fact.personal else 0), fact.kind
+    payload = salt + cbor2.dumps(msgspec.to_builtins(fact, builtin_types=(bytes,)))
+    return Draft(fact.kind, payload, ts_ns, subject, fact.schema)
+
+
+def fact_of(record: Record) -> Fact | None:
+    """Give the fact back from a record of any known version; None where the payload was erased."""
+    fact = FACTS.get(record.kind)
+    if fact is None or record.schema > fact.schema:
+        raise FactUnknown(f"record {record.seq}: kind {record.kind!r} schema {record.schema} is not known")
+    if record.payload is None:
+        return None
+    fields = cbor2.loads(record.payload[SALT_BYTES:] if fact.personal else record.payload)
+    for schema in range(record.schema, fact.schema):
+        fields = UPCASTERS[record.kind, schema](fields)
+    return msgspec.convert(fields, type=fact, builtin_types=(bytes,))

@@ -1,0 +1,1 @@
+"""Relays, tokens and the replication socket as plain values and functions. No I/O, no clock."""
