@@ -1,7 +1,7 @@
 """The configuration: one frozen value, parsed once.
 
-Invariant: what runs was checked here; nobody else reads the environment or a TOML file. Times end in ``_s`` or ``_ms``,
-sizes in ``_bytes``. This module must not open files: it is handed texts, and `secret_file` paths are resolved by the shell.
+Invariant: what runs was checked here; nobody else reads the environment or a TOML file. Times end in ``_s`` or
+``_ms``, sizes in ``_bytes``. This module must not open files: it is handed texts; the shell reads `secret_file` paths.
 """
 
 import msgspec
@@ -11,14 +11,14 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What every section shares: immutable, and an unknown key is refused."""
 
 
-class TLS(Section):
+class TLS(Section, frozen=True):
     """A certificate chain and key of our own, as PEM files; both or none."""
 
     cert: str = ""
     key: str = ""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     """The one port, and what it may cost."""
 
     bind: str = "127.0.0.1:8080"
@@ -33,7 +33,7 @@ class Server(Section):
     shutdown_s_max: float = 8.0
 
 
-class Push(Section):
+class Push(Section, frozen=True):
     """The push gateway's policy (push §1–6)."""
 
     title: str = "通知"
@@ -50,14 +50,14 @@ class Push(Section):
     queued_per_tenant_max: int = 200_000
 
 
-class Project(Section):
+class Project(Section, frozen=True):
     """One Firebase project: a service account file, and the app ids that it serves ("default" serves the rest)."""
 
     credentials: str = ""
     app_ids: tuple[str, ...] = ()
 
 
-class FCM(Section):
+class FCM(Section, frozen=True):
     """Firebase Cloud Messaging HTTP v1."""
 
     base_url: str = "https://fcm.googleapis.com"
@@ -68,7 +68,7 @@ class FCM(Section):
     projects: dict[str, Project] = {}
 
 
-class Instance(Section):
+class Instance(Section, frozen=True):
     """What the operator says of one takos instance, by its domain or slug."""
 
     domain: str = ""
@@ -79,7 +79,7 @@ class Instance(Section):
     tenant: str = ""  # a well-known tenant other than the domain that is allowed
 
 
-class Registration(Section):
+class Registration(Section, frozen=True):
     """The secret that the worker ``default`` signs with."""
 
     secret: str = ""
@@ -87,14 +87,14 @@ class Registration(Section):
     ttl_s: int = 300
 
 
-class Worker(Section):
+class Worker(Section, frozen=True):
     """A worker with credentials of its own."""
 
     secret: str = ""
     secret_file: str = ""
 
 
-class Tokens(Section):
+class Tokens(Section, frozen=True):
     """Relay tokens (relay-and-mirror §2)."""
 
     default_ttl_s: int = 3600
@@ -103,7 +103,7 @@ class Tokens(Section):
     key_file: str = ""
 
 
-class Relay(Section):
+class Relay(Section, frozen=True):
     """The normal socket: NIP-11 fields and the limits that are published there and enforced."""
 
     name: str = "Heliograph"
@@ -123,7 +123,7 @@ class Relay(Section):
     unread_bytes_max: int = 8_388_608
 
 
-class Mirror(Section):
+class Mirror(Section, frozen=True):
     """The replication socket (relay-and-mirror §4)."""
 
     enabled: bool = True
@@ -138,7 +138,7 @@ class Mirror(Section):
     invalid_block_s: int = 120
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """The event log."""
 
     segment_bytes_max: int = 67_108_864
@@ -146,14 +146,14 @@ class Log(Section):
     queue_bytes_max: int = 67_108_864
 
 
-class Metrics(Section):
+class Metrics(Section, frozen=True):
     """Prometheus text at ``path``."""
 
     enabled: bool = True
     path: str = "/metrics"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole configuration, as in product.md."""
 
     data: str = "data"

@@ -1,8 +1,8 @@
 """The three families of failure, which never mix.
 
-*Theirs*: `PushRefused`, `ApiRefused`, `SocketRefused`: typed, each carrying what goes over the wire; nothing is logged as
-an error and nothing is left behind. *Ours*: plain assertions and any other exception: loud, they crash. *The world's*:
-`Unavailable`, and the log's own ``LogFailed``: answered 503 or retried with a deadline.
+*Theirs*: `PushRefused`, `ApiRefused`, `SocketRefused`: typed, each carrying what goes over the wire; nothing is left
+behind. *Ours*: plain assertions and any other exception: loud, they crash. *The world's*: `Unavailable`, and the log's
+own ``LogFailed``: answered 503 or retried with a deadline.
 This module must not know HTTP frameworks or sockets.
 """
 

@@ -181,7 +181,7 @@ class TokenRevoked(Fact, frozen=True, array_like=True):
     nonce_issued_ms: int | None
 
 
-# -- replication rows and nostr events ----------------------------------------------------------------------------------
+# -- replication rows and nostr events -------------------------------------------------------------------------------
 
 
 class RowStored(Fact, frozen=True, array_like=True):

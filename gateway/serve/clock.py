@@ -1,6 +1,6 @@
 """The only reader of wall time and of randomness.
 
-Everything else is handed a `Clock`, so that a simulation can pass its own. Wall time may jump; deadlines use trio's clock.
+Everything else is handed a `Clock`, so that a simulation can pass its own. Wall time may jump: deadlines use trio's.
 """
 
 import random

@@ -25,7 +25,7 @@ class Ledger:
         self._waiters: deque[tuple[int, trio.Event]] = deque()  # in order of seq: submits are
 
     async def record(self, drafts: Sequence[Draft]) -> int:
-        """Append; return the first seq once all are durable and applied. Cancelled: outcome unknown, may still commit."""
+        """Append; return the first seq once all are durable and applied. Cancelled: it may still commit."""
         await self.log.room()
         first, applied = self.submit(drafts)
         await applied.wait()
