@@ -1,10 +1,15 @@
-"""The configuration: one frozen value, parsed once.
+"""The configuration: one frozen value, and the relations between its parts that must hold.
 
 Invariant: what runs was checked here; nobody else reads the environment or a TOML file. Times end in ``_s`` or
-``_ms``, sizes in ``_bytes``. This module must not open files: it is handed texts; the shell reads `secret_file` paths.
+``_ms``, sizes in ``_bytes``. This module must not know how a configuration is written down: `gateway.configtext` does.
 """
 
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
 import msgspec
+
+from gateway.errors import ConfigInvalid
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -168,3 +173,105 @@ class Config(Section, frozen=True):
     mirror: Mirror = Mirror()
     log: Log = Log()
     metrics: Metrics = Metrics()
+
+
+# -- relations ------------------------------------------------------------------------------------------------------
+
+
+def refuse_impossible(config: Config) -> None:
+    """Raise ConfigInvalid for the first pair of values that cannot both hold; the sentence names both.
+
+    Only what could never work is refused: a refresh window longer than a token's life is not (clients refresh early).
+    """
+    for holds, sentence in (*_server_rules(config.server), *_policy_rules(config), *_limit_rules(config)):
+        if not holds:
+            raise ConfigInvalid(sentence)
+    for path, value in _numbers(config, ""):
+        if value < 0 or (value == 0 and path not in MAY_BE_ZERO):
+            raise ConfigInvalid(f"{path}: must be more than 0, got {value}")
+
+
+Rule = tuple[object, str]
+MAY_BE_ZERO = frozenset({"push.answer_wait_s", "tokens.refresh_window_s", "relay.created_at_ahead_s_max"})
+
+
+def host_and_port(bind: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` (``[::1]:8080`` for IPv6); raises ConfigInvalid."""
+    host, colon, port = bind.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigInvalid(f"server.bind: expected HOST:PORT with a port of 0 to 65535, got {bind!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _server_rules(server: Server) -> list[Rule]:
+    host_and_port(server.bind)
+    url = urlsplit(server.public_url)
+    plain = url.scheme in ("http", "https") and url.netloc and not (url.query or url.fragment)
+    return [
+        (bool(server.tls.cert) == bool(server.tls.key), "server.tls: cert and key go together; one of them is missing"),
+        (not server.public_url or plain, f"server.public_url: expected http(s)://HOST, got {server.public_url!r}"),
+        (
+            server.shutdown_s_max < 10,
+            "server.shutdown_s_max: must be under 10, the time in which the server is to exit",
+        ),
+    ]
+
+
+def _policy_rules(config: Config) -> list[Rule]:
+    rules: list[Rule] = [
+        (
+            config.push.policy in ("open", "allowlist"),
+            f'push.policy: "open" or "allowlist", not {config.push.policy!r}',
+        ),
+        (config.push.policy == "open" or config.push.allow, 'push.policy is "allowlist", but push.allow names nobody'),
+        (config.fcm.base_url.startswith(("http://", "https://")), "fcm.base_url: expected http(s)://HOST"),
+        (config.metrics.path.startswith("/"), "metrics.path: must begin with a slash"),
+    ]
+    for name, instance in config.instances.items():
+        both = instance.url and instance.public_key
+        rules += [
+            (not both, f"instances.{name}: url and public_key are two answers to one question; keep one"),
+            (instance.domain or ":" not in name, f"instances.{name}: a slug needs its domain"),
+        ]
+    holders: list[tuple[str, Registration | Worker | Instance]] = [("registration", config.registration)]
+    holders += [(f"workers.{name}", worker) for name, worker in config.workers.items()]
+    holders += [(f"instances.{name}", instance) for name, instance in config.instances.items()]
+    rules += [
+        (not (holder.secret and holder.secret_file), f"{path}: secret and secret_file are both given; keep one")
+        for path, holder in holders
+    ]
+    rules += [
+        (worker.secret or worker.secret_file, f"workers.{name}: needs a secret or a secret_file")
+        for name, worker in config.workers.items()
+    ]
+    return rules
+
+
+def _limit_rules(config: Config) -> list[Rule]:
+    tokens, relay, mirror = config.tokens, config.relay, config.mirror
+    return [
+        (tokens.default_ttl_s <= tokens.ttl_s_max, "tokens.default_ttl_s is more than tokens.ttl_s_max"),
+        (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
+        (
+            relay.content_bytes_max < relay.message_bytes_max,
+            "relay.content_bytes_max is not less than relay.message_bytes_max, which holds the whole event",
+        ),
+        (
+            relay.message_bytes_max <= relay.unread_bytes_max,
+            "relay.unread_bytes_max is less than relay.message_bytes_max: one event would cut off its reader",
+        ),
+        (mirror.limit_default <= mirror.limit_max, "mirror.limit_default is more than mirror.limit_max"),
+        (
+            mirror.frame_bytes_max <= config.log.queue_bytes_max,
+            "log.queue_bytes_max is less than mirror.frame_bytes_max: a frame could never be appended",
+        ),
+    ]
+
+
+def _numbers(section: Section, prefix: str) -> Iterator[tuple[str, float]]:
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            yield from _numbers(value, f"{prefix}{field.name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + field.name, value
