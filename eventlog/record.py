@@ -1,14 +1,25 @@
-"""Records: what is asked to be appended (`Draft`) and what the log holds (`Record`).
+"""Records: what is asked to be appended (`Draft`), what the log holds (`Record`), and their bytes.
 
-Invariant: a record's first five fields never change, and ``commitment`` is the SHA-256 of the payload bytes; only the
-payload may later be absent (erased). This module must not know how records are framed or stored.
+A record is a CBOR array in fixed order, definite lengths, shortest forms: ``[schema, ts_ns, kind, subject, commitment,
+payload]``. Its Merkle leaf is the array of the first five: the same bytes under the head ``85`` where the stored
+record has ``86``. So a payload can be erased (``f6``, null) and no leaf changes.
+Invariant: a record's first five fields never change, and ``commitment`` is the SHA-256 of the payload bytes.
+This module must not know how records are framed or stored.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+from itertools import count
+
+import cbor2
+import msgspec
+
+from eventlog.errors import Corrupt
+from eventlog.limits import KIND_BYTES_MAX, PAYLOAD_BYTES_MAX, SCHEMA_MAX, SUBJECT_BYTES_MAX, TS_NS_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A record that the log has not taken yet; the log itself adds the sequence number and the commitment.
 
     ``ts_ns`` is wall time in nanoseconds since 1970, ``kind`` a dotted ASCII name in the past tense, ``subject`` up to
@@ -22,8 +33,7 @@ class Draft:
     schema: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record as the log holds it; ``payload`` is None once it was erased."""
 
     seq: int
@@ -33,3 +43,98 @@ class Record:
     subject: bytes
     commitment: bytes
     payload: bytes | None
+
+
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """Drafts made ready: for each the stored bytes, the leaf's hash, and the commitment."""
+
+    stored: list[bytes]
+    leaves: list[bytes]
+    commitments: list[bytes]
+
+
+def encode(drafts: Sequence[Draft]) -> Encoded:
+    """Encode drafts; each one's first five fields are encoded once and serve leaf and stored record.
+
+    Raises ValueError for a draft out of bounds (a bug of the caller); nothing is encoded then.
+    """
+    stored: list[bytes] = []
+    leaves: list[bytes] = []
+    commitments: list[bytes] = []
+    for draft in drafts:
+        payload, ts_ns = draft.payload, draft.ts_ns
+        size = len(payload)
+        if size > PAYLOAD_BYTES_MAX or not 0 <= ts_ns <= TS_NS_MAX:
+            raise ValueError(f"{draft.kind}: payload of {size} bytes at {ts_ns} ns")
+        commitment = sha256(payload).digest()
+        # No record of this century has a time below 2^32 ns, but the shortest form is the promise.
+        time = b"\x1b" + ts_ns.to_bytes(8, "big") if ts_ns > 0xFFFF_FFFF else cbor2.dumps(ts_ns)
+        fields = b"".join((_schema(draft.schema), time, _kind(draft.kind), _subject(draft.subject), commitment))
+        stored.append(b"".join((b"\x86", fields, bytes_head(size), payload)))
+        leaves.append(sha256(b"\x00\x85" + fields).digest())
+        commitments.append(commitment)
+    return Encoded(stored, leaves, commitments)
+
+
+@lru_cache(256)
+def _schema(schema: int) -> bytes:
+    if not 0 <= schema <= SCHEMA_MAX:
+        raise ValueError(f"schema {schema} is not within 0 to {SCHEMA_MAX}")
+    return cbor2.dumps(schema)
+
+
+@lru_cache(1024)
+def _kind(kind: str) -> bytes:
+    if not (kind.isascii() and 0 < len(kind) <= KIND_BYTES_MAX):
+        raise ValueError(f"kind {kind!r} is not 1 to {KIND_BYTES_MAX} ASCII characters")
+    return cbor2.dumps(kind)
+
+
+def _subject(subject: bytes) -> bytes:
+    """The subject, and behind it the head of the 32-byte commitment."""
+    size = len(subject)
+    if size < 24:
+        return _SUBJECT_HEADS[size] + subject + b"\x58\x20"
+    if size > SUBJECT_BYTES_MAX:
+        raise ValueError(f"subject of {size} bytes is over {SUBJECT_BYTES_MAX}")
+    return b"\x58%c%b\x58\x20" % (size, subject)
+
+
+_SUBJECT_HEADS = [bytes([0x40 + size]) for size in range(24)]
+
+
+@lru_cache(8192)
+def bytes_head(size: int) -> bytes:
+    """Give the shortest head of a CBOR byte string of ``size`` bytes."""
+    if size < 24:
+        return bytes([0x40 + size])
+    if size < 0x100:
+        return bytes([0x58, size])
+    if size < 0x1_0000:
+        return b"\x59" + size.to_bytes(2, "big")
+    return b"\x5a" + size.to_bytes(4, "big")
+
+
+def records_of(first_seq: int, items: list[list[object]]) -> list[Record]:
+    """Turn a frame's decoded arrays into records, in order; Corrupt where one is not of the shape."""
+    try:
+        return [Record(seq, *fields) for seq, fields in zip(count(first_seq), items, strict=False)]  # type: ignore[arg-type]
+    except TypeError as error:
+        raise Corrupt(f"a record in the frame at seq {first_seq} is not an array of six") from error
+
+
+def decode(seq: int, stored: bytes) -> Record:
+    """Decode one stored record whose frame was checked; Corrupt where it is not of the shape."""
+    try:
+        fields = cbor2.loads(stored)
+    except (cbor2.CBORDecodeError, ValueError) as error:
+        raise Corrupt(f"record {seq} is not CBOR") from error
+    if type(fields) is not list or len(fields) != 6:
+        raise Corrupt(f"record {seq} is not an array of six")
+    return Record(seq, *fields)
+
+
+def leaf_of(stored: bytes | memoryview, payload: bytes | None) -> bytes:
+    """Cut the Merkle leaf out of stored bytes whose payload is known: the first five fields under the head 85."""
+    behind = 1 if payload is None else len(payload) + len(bytes_head(len(payload)))
+    return b"\x85" + bytes(stored[1 : len(stored) - behind])

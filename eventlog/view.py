@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 import cbor2
 
+from eventlog.limits import VIEW_LAG_RECORDS
 from eventlog.record import Record
 
 
@@ -32,7 +33,9 @@ class TableView:
     """A view kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.
 
     The connection is the caller's (a file or ``:memory:``); it is used from one thread. `apply` changes rows inside an
-    open transaction, `commit` seals them together with the bookmark, so that rows and position never part.
+    open transaction, `commit` seals them together with the bookmark, so that rows and position never part. Whoever
+    reads through the same connection sees what was applied at once; sealing is only for the next start, so it is done
+    when `due` says so, not with every batch.
     """
 
     name: ClassVar[str]
@@ -50,7 +53,7 @@ class TableView:
             "(one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, origin TEXT, position INTEGER, root BLOB)"
         )
         found = self.bookmark()
-        self._position = found[2] if found else 0
+        self._position = self._sealed = found[2] if found else 0
 
     @property
     def position(self) -> int:
@@ -61,6 +64,11 @@ class TableView:
         """(version, origin, position, root) as of the last commit, or None for a new view."""
         row = self.db.execute("SELECT version, origin, position, root FROM bookmark").fetchone()
         return (row[0], row[1], row[2], bytes(row[3])) if row else None
+
+    @property
+    def due(self) -> bool:
+        """Whether a crash now would make the next start fold more than VIEW_LAG_RECORDS again."""
+        return self._position - self._sealed >= VIEW_LAG_RECORDS
 
     def fold(self, record: Record) -> None:
         """Take in one record of a kind in `kinds`."""
@@ -76,13 +84,16 @@ class TableView:
         self._position = position
 
     def commit(self, origin: str, root: bytes) -> None:
-        """Seal rows and bookmark in one transaction."""
+        """Seal rows and bookmark in one transaction; ``root`` is the log's at `position`. Nothing new: no write."""
+        if self._position == self._sealed and not self.db.in_transaction:
+            return
         if not self.db.in_transaction:
             self.db.execute("BEGIN")
         self.db.execute(
             "INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?, ?, ?)", (self.version, origin, self._position, root)
         )
         self.db.execute("COMMIT")
+        self._sealed = self._position
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Every row of every table, in an order that depends on the rows alone."""

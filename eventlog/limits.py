@@ -1,0 +1,64 @@
+"""Every bound of the log, with its unit and its reason; what must hold between them is asserted here, at import.
+
+This module must not know files: these are numbers.
+"""
+
+# A leaf must fit an entry of a C2SP tlog-tiles entry bundle: its length there is 16 bits.
+LEAF_BYTES_MAX = 65_535
+# Kinds are dotted names said aloud; 64 is twice the longest so far.
+KIND_BYTES_MAX = 64
+# A pseudonym is 16 random bytes, a public key 32.
+SUBJECT_BYTES_MAX = 32
+# The largest body that any door of ours takes is 1 MiB (a mirror frame); twice that leaves room for what is put around.
+PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+SCHEMA_MAX = 0xFFFF
+# Time is an unsigned 64-bit field, kept within what SQLite and every CBOR tool call an integer.
+TS_NS_MAX = 2**63 - 1
+
+# One frame is one commit. Beyond 4,096 records the costs of a commit are spread thin enough (measured); 4 MiB is what
+# a reader must be able to hold.
+FRAME_RECORDS_MAX = 4_096
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+# Frames that one write and one fdatasync may carry: more only delays whoever waits for the first.
+COMMIT_FRAMES_MAX = 4
+
+# Segments rotate here: an erasure rewrites one, start-up scans one (0.2 s), an audit hands one to a core.
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+SEGMENT_HEAD_BYTES_MAX = 4_096
+ORIGIN_BYTES_MAX = 255
+# A tree of 2^64 leaves has at most 64 perfect subtrees at its edge.
+FRONTIER_MAX = 64
+
+# What may wait for the writer, in records and bytes: at 4,096 a commit this is a tenth of a second of work. At the
+# limit `room` waits; a `submit` that did not ask is refused once twice as much has gathered.
+QUEUE_RECORDS_MAX = 65_536
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+# Just-committed records kept for followers, so that live readers never touch the disk. A follower that falls farther
+# behind reads the disk.
+TAIL_RECORDS_MAX = 16_384
+TAIL_BYTES_MAX = 16 * 1024 * 1024
+# A reader takes the disk in pieces of this size: a frame and a bit, so that small frames come many at a time.
+READ_BYTES = 1024 * 1024
+# What one step of a follower hands over at least, where small frames are many.
+READ_RECORDS = 4_096
+# Open segment files for random access; the least recently used is closed.
+OPEN_SEGMENTS_MAX = 128
+
+# At shutdown what is queued is written for so long; then the process goes, as in a crash.
+DRAIN_S_MAX = 5.0
+# Signing and four syscalls: once a second costs nothing and bounds what an unclean stop leaves unproven.
+CHECKPOINT_S = 1.0
+CHECKPOINT_BYTES_MAX = 4_096
+
+# A view seals its rows after so many records: what a crash makes it fold again (a few ms), at a cost spread thin.
+VIEW_LAG_RECORDS = 4_096
+# View files up to this size are checked page by page at start (a tenth of a second); beyond it, only when they fail.
+VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
+
+assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
+assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX
+assert FRAME_BYTES_MAX < SEGMENT_BYTES_MAX
+assert FRAME_RECORDS_MAX <= 0xFFFF, "the count is 16 bits wide"
+assert QUEUE_RECORDS_MAX >= FRAME_RECORDS_MAX
+assert QUEUE_BYTES_MAX >= FRAME_BYTES_MAX
+assert SEGMENT_HEAD_BYTES_MAX >= FRONTIER_MAX * 34 + ORIGIN_BYTES_MAX + 64
