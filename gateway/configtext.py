@@ -153,7 +153,9 @@ def _convert(path: str, value: Any, kind: Any, *, strict: bool = True) -> Any:
         return msgspec.convert(value, type=kind, strict=strict)
     except msgspec.ValidationError as error:
         what = str(error).partition(" - at `")[0]
-        raise ConfigInvalid(f"{path}: {what[:1].lower()}{what[1:]}; it is {value!r}") from None
+        secret = path.rpartition(".")[2] in SECRET_FIELDS or path.endswith("_SECRET")
+        shown = "" if secret else f"; it is {value!r}"
+        raise ConfigInvalid(f"{path}: {what[:1].lower()}{what[1:]}{shown}") from None
 
 
 def _nearest(path: str) -> str:

@@ -1,1 +1,1 @@
-"""The commands: one file a group. They parse words, call the other rooms and print."""
+"""The commands, one file a group; each is imported only when it is called, so that ``--help`` is quick."""

@@ -1,0 +1,114 @@
+"""The entry point: the list of commands, and what a failure means for the exit code.
+
+Exit codes: 0 done, 1 a check failed, 2 usage (a wrong argument or configuration), 3 the service or the data is
+unavailable. Invariant: whatever goes wrong for a known reason is one sentence on stderr, never a traceback; our own
+bugs keep theirs. This module must not import any group, nor trio, until one is called: ``--help`` answers at once.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from gateway.errors import ApiRefused, ConfigInvalid, PushRefused, Refused, Unavailable
+
+DONE, CHECK_FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+
+# name -> (module with a click command called ``command``, its first help line: a test holds the two equal)
+COMMANDS = {
+    "serve": ("gateway.cli.serve", "Run the whole server: HTTP and both sockets on one port."),
+    "demo": ("gateway.cli.demo", "Run everything on this machine and tell the story."),
+    "config": ("gateway.cli.config", "Show the configuration in force, or an example of one."),
+    "log": ("gateway.cli.log", "Audit the event log: verify, show, stats, replay."),
+    "keygen": ("gateway.cli.keygen", "Make a P-256 key pair for a takos instance."),
+    "push": ("gateway.cli.push", "Send signed push requests as a takos instance would."),
+    "relay": ("gateway.cli.relay", "Register, list, show and unregister relays, as a worker."),
+    "token": ("gateway.cli.token", "Issue, refresh, revoke and inspect relay tokens."),
+    "fake-fcm": ("gateway.cli.fake_fcm", "Run the fake FCM by itself."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and help line, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a newcomer needs them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the group that holds the command; None where there is no such command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where the one asked for does not exist."""
+        name = args[0]
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        if name not in COMMANDS and not name.startswith("-") and near:
+            raise click.UsageError(f"no such command {name!r}; did you mean {near[0]!r}?", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 a check failed, 2 usage, 3 the service or the data is unavailable.",
+)
+@click.version_option(package_name="heliograph", prog_name="heliograph")
+def cli() -> None:
+    """A push gateway and a nostr relay gateway over one append-only log.
+
+    \b
+    Examples:
+      heliograph demo                     see everything work on this machine
+      heliograph config example > h.toml  begin a configuration
+      heliograph serve --config h.toml    run the server
+      heliograph log verify --data data   audit its log
+    """
+
+
+def exit_code(error: Refused | Unavailable) -> int:
+    """The exit code that a failure of a known kind means."""
+    match error:
+        case ConfigInvalid():
+            return USAGE
+        case PushRefused(status=status) | ApiRefused(status=status):
+            return UNAVAILABLE if status >= 500 else CHECK_FAILED
+        case Refused():
+            return CHECK_FAILED
+        case _:
+            return UNAVAILABLE
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command that ``argv`` (default: the process's arguments) names, and exit with its code."""
+    try:
+        code = cli.main(argv, prog_name="heliograph", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)  # as a shell reports SIGINT
+    except (Refused, Unavailable) as error:
+        click.echo(f"heliograph: {error}", err=True)
+        sys.exit(exit_code(error))
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""`heliograph config`: the example is the code's own defaults, and what is shown can be read back."""
+
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli.config import command, toml
+from gateway.config import Config
+from gateway.configtext import known_paths, parse
+
+EXAMPLE = resources.files("gateway.cli").joinpath("example.toml").read_text("utf-8")
+
+
+def keys(tree: dict[str, object], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in tree.items():
+        found |= keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return found
+
+
+def test_the_example_names_every_key_of_the_code_and_no_other() -> None:
+    everything = re.sub(r"^# (?=\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    named = keys(tomllib.loads(everything))
+    named = {re.sub(r"^(instances|workers|fcm\.projects)\.(demo\.example\.com|\w+)\.", r"\1.*.", key) for key in named}
+    assert named == set(known_paths())
+
+
+def test_the_example_is_the_defaults() -> None:
+    assert parse(EXAMPLE, {}) == Config()
+
+
+def test_the_example_is_printed() -> None:
+    assert CliRunner().invoke(command, ["example"]).output == EXAMPLE
+
+
+def test_what_is_shown_is_what_is_in_force_with_secrets_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "h.toml"
+    file.write_text('[registration]\nsecret = "hush"\n[instances."demo.example.com"]\nurl = "http://127.0.0.1:1/"\n')
+    monkeypatch.setenv("GATEWAY_RELAY_NAME", 'A "quoted" 名前')
+    shown = CliRunner().invoke(command, ["show", "--config", str(file)]).output
+    assert "hush" not in shown
+    config = parse(shown, {})
+    assert config.registration.secret == "********"
+    assert config.relay.name == 'A "quoted" 名前'
+    assert config.instances["demo.example.com"].url == "http://127.0.0.1:1/"
+
+
+def test_a_configuration_survives_being_written_and_read() -> None:
+    assert parse(toml(msgspec.to_builtins(Config())), {}) == Config()
