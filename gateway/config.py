@@ -123,7 +123,7 @@ class Relay(Section, frozen=True):
     limit_max: int = 5_000
     limit_default: int = 500
     event_tags_max: int = 2_000
-    content_bytes_max: int = 65_536
+    content_chars_max: int = 65_536
     created_at_ahead_s_max: int = 900
     unread_bytes_max: int = 8_388_608
 
@@ -253,8 +253,8 @@ def _limit_rules(config: Config) -> list[Rule]:
         (tokens.default_ttl_s <= tokens.ttl_s_max, "tokens.default_ttl_s is more than tokens.ttl_s_max"),
         (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
         (
-            relay.content_bytes_max < relay.message_bytes_max,
-            "relay.content_bytes_max is not less than relay.message_bytes_max, which holds the whole event",
+            relay.content_chars_max < relay.message_bytes_max,
+            "relay.content_chars_max is not less than relay.message_bytes_max, which holds the whole event",
         ),
         (
             relay.message_bytes_max <= relay.unread_bytes_max,

@@ -35,6 +35,10 @@ class SocketRefused(Refused):
         self.code, self.reason, self.metric = code, reason, metric
 
 
+class NostrRefused(Refused):
+    """A nostr message that is refused; the text is NIP-01's machine-readable prefix, a colon and a sentence."""
+
+
 class ConfigInvalid(Refused):
     """The configuration names something unknown or impossible; the text says what, where and what would be right."""
 

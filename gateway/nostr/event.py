@@ -1,0 +1,114 @@
+"""Events (NIP-01): their shape, their id over the canonical form, and how a relay keeps each class of kind.
+
+Invariant: an `Event` that `flaw` has passed is exactly what its author hashed; `stored_form` holds those seven fields
+alone, so that duplicate keys, unknown keys and white space of the sender end here. Whether it was signed is the room
+`gateway.nostr.signature`'s to say. This module must not know sockets, views or time.
+"""
+
+import enum
+import hashlib
+import re
+from typing import Annotated
+
+import msgspec
+
+from gateway.limits import INTEGER_MAX, KIND_MAX
+
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
+Kind = Annotated[int, msgspec.Meta(ge=0, le=KIND_MAX)]
+
+DELETION = 5
+AUTHENTICATION = 22_242
+
+_HEX_64 = re.compile("[0-9a-f]{64}")
+_HEX_128 = re.compile("[0-9a-f]{128}")
+_encode = msgspec.json.Encoder().encode
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """The seven fields of NIP-01, typed; hex lengths and the id are `flaw`'s to check."""
+
+    id: str
+    pubkey: str
+    created_at: Seconds
+    kind: Kind
+    tags: tuple[tuple[str, ...], ...]
+    content: str
+    sig: str
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+class Keeping(enum.Enum):
+    """What a relay keeps of a kind (NIP-01, "Kinds")."""
+
+    ALL = "regular"
+    NEWEST = "replaceable: the newest of an author and kind"
+    NEWEST_ADDRESSED = "addressable: the newest of an author, kind and d tag"
+    NONE = "ephemeral"
+
+
+def keeping(kind: int) -> Keeping:
+    """Say how a kind is kept."""
+    if kind in (0, 3) or 10_000 <= kind < 20_000:
+        return Keeping.NEWEST
+    if 20_000 <= kind < 30_000:
+        return Keeping.NONE
+    return Keeping.NEWEST_ADDRESSED if 30_000 <= kind < 40_000 else Keeping.ALL
+
+
+def identifier(event: Event) -> str:
+    """Give the ``d`` tag of an addressable event (the first; "" where there is none), "" for every other class."""
+    if keeping(event.kind) is not Keeping.NEWEST_ADDRESSED:
+        return ""
+    return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "d"), "")
+
+
+def is_hex_64(text: object) -> bool:
+    """Tell 64 lower-case hex digits, the only form of ids and keys."""
+    return isinstance(text, str) and _HEX_64.fullmatch(text) is not None
+
+
+def canonical(event: Event) -> bytes:
+    """Serialise what the id is the hash of (NIP-01): UTF-8 JSON without white space, the seven named escapes.
+
+    Every other control character is written as a lower-case ``\\u00xx``, where the letter of NIP-01 says verbatim:
+    every client and relay in use does so, and its JSON could not carry them otherwise.
+    """
+    return _encode((0, event.pubkey, event.created_at, event.kind, event.tags, event.content))
+
+
+def event_id(event: Event) -> str:
+    """Hash the canonical form, as lower-case hex."""
+    return hashlib.sha256(canonical(event)).hexdigest()
+
+
+def flaw(event: Event) -> str | None:
+    """Say what is wrong with a decoded event apart from its signature, or None."""
+    if event.id != event_id(event):
+        return "event id does not match the SHA-256 of its canonical form"
+    if not _HEX_64.fullmatch(event.pubkey):
+        return "pubkey must be 64 lower-case hex digits"
+    if not _HEX_128.fullmatch(event.sig):
+        return "sig must be 128 lower-case hex digits"
+    return None
+
+
+def stored_form(event: Event) -> bytes:
+    """Encode the seven fields as compact JSON: what is logged, and sent to subscribers byte for byte."""
+    return _encode(Event(event.id, event.pubkey, event.created_at, event.kind, event.tags, event.content, event.sig))
+
+
+def stored_event(raw: bytes) -> Event:
+    """Decode what `stored_form` encoded."""
+    return _decoder.decode(raw)
+
+
+def indexed_tags(event: Event) -> set[tuple[str, str]]:
+    """Collect (letter, first value) of every single-letter tag: what ``#x`` filters look at."""
+    return {
+        (tag[0], tag[1])
+        for tag in event.tags
+        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
+    }

@@ -1,0 +1,78 @@
+"""The live index: which subscribers an event is for, without asking every filter.
+
+Invariant: exactly the subscribers one of whose filters matches; each once. A filter stands under the values of its
+most selective field (ids, then tags, authors, kinds; else under "any"), so an event asks only the filters that share
+an id, tag, author or kind with it. Size is bounded by subscriptions and filters of a connection times connections.
+This module must not know connections: a subscriber is any hashable thing.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from gateway.nostr.event import Event, indexed_tags
+from gateway.nostr.filter import Filter
+
+Subscriber = TypeVar("Subscriber", bound=Hashable)
+_ANY = ("any", "")
+
+
+class Matcher(Generic[Subscriber]):
+    """Subscribers and their filters, looked up by event."""
+
+    def __init__(self) -> None:
+        self._filters: dict[Subscriber, tuple[Filter, ...]] = {}
+        # key -> subscriber -> its filters under that key
+        self._shelves: dict[tuple[str, str | int], dict[Subscriber, list[Filter]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._filters)
+
+    def add(self, subscriber: Subscriber, filters: Sequence[Filter]) -> None:
+        """Take in a subscriber, in place of what it asked before."""
+        self.remove(subscriber)
+        self._filters[subscriber] = tuple(filters)
+        for asked in filters:
+            for key in _keys(asked):
+                self._shelves.setdefault(key, {}).setdefault(subscriber, []).append(asked)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber; one that is not known is nothing."""
+        for asked in self._filters.pop(subscriber, ()):
+            for key in _keys(asked):
+                shelf = self._shelves.get(key, {})
+                shelf.pop(subscriber, None)
+                if not shelf:
+                    self._shelves.pop(key, None)
+
+    def match(self, event: Event) -> list[Subscriber]:
+        """Name every subscriber that asked for the event."""
+        tags = indexed_tags(event)
+        found: dict[Subscriber, None] = {}
+        for key in _probes(event, tags):
+            for subscriber, filters in self._shelves.get(key, {}).items():
+                if subscriber not in found and any(asked.matches(event, tags) for asked in filters):
+                    found[subscriber] = None
+        return list(found)
+
+
+def _keys(asked: Filter) -> Iterable[tuple[str, str | int]]:
+    """Choose the field that a filter stands under; an empty list there means under nothing."""
+    if asked.ids is not None:
+        return [("id", value) for value in asked.ids]
+    if asked.tags:
+        letter, values = min(asked.tags, key=lambda tag: len(tag[1]))
+        return [("#" + letter, value) for value in values]
+    if asked.authors is not None:
+        return [("author", value) for value in asked.authors]
+    if asked.kinds is not None:
+        return [("kind", value) for value in asked.kinds]
+    return [_ANY]
+
+
+def _probes(event: Event, tags: set[tuple[str, str]]) -> Iterator[tuple[str, str | int]]:
+    yield ("id", event.id)
+    yield ("author", event.pubkey)
+    yield ("kind", event.kind)
+    yield _ANY
+    for letter, value in tags:
+        yield ("#" + letter, value)

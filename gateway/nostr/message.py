@@ -1,0 +1,176 @@
+"""Messages (NIP-01): text from a client to a typed value, and values to text for a client.
+
+Invariant: `decode` is total: any text becomes one of `ClientMessage`, never an exception. Well-formed EVENTs take one
+typed pass; only what fails it is decoded again, to tell the sender why. A replication frame is recognised here and
+left as it came: its meaning is another room's. This module must not know connections or limits of configuration.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.errors import NostrRefused
+from gateway.nostr.event import Event, flaw
+from gateway.nostr.filter import Filter, parse_filter
+
+NOTICE_NOT_JSON = "Invalid message payload"
+NOTICE_NOT_A_FRAME = "Malformed Nostr frame"
+NOTICE_NO_EVENT = "Invalid EVENT payload"
+NOTICE_NO_SUBSCRIPTION = "REQ frame missing subscription id"
+
+
+class WireEvent(Event, frozen=True, gc=False):
+    """An event as it came in: with `relayID` it is a replication row instead (relay-and-mirror §4)."""
+
+    relayID: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the wire's name
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """EVENT: shape and id are right, the signature is not looked at yet."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """REQ: any filters, any subscription id that is a string."""
+
+    sub_id: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """CLOSE."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """An EVENT or REQ of the replication protocol: the decoded frame."""
+
+    frame: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadEvent:
+    """An EVENT that is refused: ``["OK", id, false, reason]``."""
+
+    event_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """A REQ that is refused: ``["CLOSED", sub_id, reason]``."""
+
+    sub_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Anything else: ``["NOTICE", notice]``."""
+
+    notice: str
+
+
+ClientMessage = Publish | Request | Close | Replication | BadEvent | BadRequest | Malformed
+
+_typed = msgspec.json.Decoder(tuple[Literal["EVENT"], WireEvent])
+_untyped = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+_EVENT_HEAD = '["EVENT",'
+
+
+def decode(text: str | bytes) -> ClientMessage:
+    """Read one message; binary ones are no nostr."""
+    if isinstance(text, bytes):
+        return Malformed(NOTICE_NOT_JSON)
+    if text.startswith(_EVENT_HEAD):
+        try:
+            event = _typed.decode(text)[1]
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return _slowly(text)
+        if event.relayID is msgspec.UNSET:
+            return _checked(event)
+    return _slowly(text)
+
+
+def _checked(event: Event) -> ClientMessage:
+    found = flaw(event)
+    return Publish(event) if found is None else BadEvent(event.id, f"invalid: {found}")
+
+
+def _slowly(text: str) -> ClientMessage:
+    """Decode without a type; what cannot be decoded has no id to answer to."""
+    try:
+        frame = _untyped.decode(text)
+    except (ValueError, RecursionError):
+        return Malformed(NOTICE_NOT_JSON)
+    match frame:
+        case ["EVENT", *_]:
+            return _event(frame)
+        case ["REQ", *_]:
+            return _request(frame)
+        case ["CLOSE", str(sub_id)]:
+            return Close(sub_id)
+        case ["CLOSE", *_]:
+            return Malformed("CLOSE frame missing subscription id")
+        case [str(verb), *_]:
+            return Malformed(f"unsupported: {verb[:32]} frames are not understood here")
+        case _:
+            return Malformed(NOTICE_NOT_A_FRAME)
+
+
+def _event(frame: list[Any]) -> ClientMessage:
+    if len(frame) != 2 or not isinstance(frame[1], dict):
+        return Malformed(NOTICE_NO_EVENT)
+    fields = frame[1]
+    if "relayID" in fields:
+        return Replication(frame)
+    try:
+        return _checked(msgspec.convert(fields, type=Event, strict=True))
+    except ValueError as error:
+        if not isinstance(fields.get("id"), str):
+            return Malformed(NOTICE_NO_EVENT)
+        return BadEvent(fields["id"], f"invalid: {str(error).replace('`', '').replace('$', 'event')}")
+
+
+def _request(frame: list[Any]) -> ClientMessage:
+    if len(frame) < 2 or not isinstance(frame[1], str):
+        return Malformed(NOTICE_NO_SUBSCRIPTION)
+    if any(isinstance(raw, dict) and ("relayID" in raw or "#relay" in raw) for raw in frame[2:]):
+        return Replication(frame)
+    try:
+        return Request(frame[1], tuple(map(parse_filter, frame[2:])))
+    except NostrRefused as refusal:
+        return BadRequest(frame[1], str(refusal))
+
+
+def ok(event_id: str, accepted: bool, reason: str = "") -> str:
+    """Encode the answer to an EVENT."""
+    return _encode(("OK", event_id, accepted, reason)).decode()
+
+
+def eose(sub_id: str) -> str:
+    """Encode the end of stored events."""
+    return _encode(("EOSE", sub_id)).decode()
+
+
+def closed(sub_id: str, reason: str) -> str:
+    """Encode a refused or ended subscription."""
+    return _encode(("CLOSED", sub_id, reason)).decode()
+
+
+def notice(text: str) -> str:
+    """Encode a sentence for people."""
+    return _encode(("NOTICE", text)).decode()
+
+
+def event_head(sub_id: str) -> str:
+    """Encode what stands before an event's stored form; ``]`` goes behind it."""
+    return f"{_EVENT_HEAD}{_encode(sub_id).decode()},"

@@ -1,0 +1,123 @@
+"""One connection to the normal socket, without the socket: messages in, effects out.
+
+Invariant: every message has at least one effect or a reason for none; a subscription is open here from the REQ that
+opened it until a CLOSE, a refused REQ of the same id, or the connection's end; never more than the limit at once. The
+shell carries effects out in order. This module must not know sockets, the log or time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from gateway.config import Relay
+from gateway.nostr import message as wire
+from gateway.nostr.event import Event
+from gateway.nostr.filter import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Verify these events together, keep what is good, answer an OK for each."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Send what is stored, then EOSE, then what comes; in place of a subscription of the same id."""
+
+    sub_id: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """End a subscription, silently."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this text; ``refused`` says what kind of message it turns down, for the metrics ("" for none)."""
+
+    text: str
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Hand a replication frame to the mirror."""
+
+    frame: list[Any]
+
+
+Effect = Store | Subscribe | Unsubscribe | Send | Replicate
+
+
+class Session:
+    """What a connection has open, and what its next messages ask for."""
+
+    def __init__(self, limits: Relay) -> None:
+        self._limits = limits
+        self.open: set[str] = set()
+
+    def take(self, messages: Sequence[str | bytes]) -> list[Effect]:
+        """Turn the messages of one read into effects; neighbouring EVENTs become one batch."""
+        effects: list[Effect] = []
+        events: list[Event] = []
+        for text in messages:
+            message = wire.decode(text)
+            if isinstance(message, wire.Publish):
+                events.append(message.event)
+                continue
+            if events and not isinstance(message, wire.BadEvent):
+                effects.append(Store(tuple(events)))
+                events = []
+            effects += self._effects(message)
+        return [*effects, Store(tuple(events))] if events else effects
+
+    def _effects(self, message: wire.ClientMessage) -> list[Effect]:
+        match message:
+            case wire.Publish(event):
+                return [Store((event,))]
+            case wire.Request(sub_id, filters):
+                return self._request(sub_id, filters)
+            case wire.Close(sub_id):
+                return self._end(sub_id)
+            case wire.Replication(frame):
+                return [Replicate(frame)]
+            case wire.BadEvent(event_id, reason):
+                return [Send(wire.ok(event_id, False, reason), "event")]
+            case wire.BadRequest(sub_id, reason):
+                return [*self._end(sub_id), Send(wire.closed(sub_id, reason), "request")]
+            case wire.Malformed(text):
+                return [Send(wire.notice(text), "message")]
+            case _:
+                assert_never(message)
+
+    def _request(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
+        refusal = self._refusal(sub_id, len(filters))
+        if refusal:
+            return [*self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
+        self.open.add(sub_id)
+        return [Subscribe(sub_id, filters)]
+
+    def _refusal(self, sub_id: str, filter_count: int) -> str | None:
+        limits = self._limits
+        if not 1 <= len(sub_id) <= limits.subid_chars_max:
+            return f"invalid: a subscription id has 1 to {limits.subid_chars_max} characters"
+        if not filter_count:
+            return "invalid: a REQ has at least one filter"
+        if filter_count > limits.filters_max:
+            return f"invalid: a REQ has at most {limits.filters_max} filters"
+        if sub_id not in self.open and len(self.open) >= limits.subscriptions_max:
+            return f"rate-limited: at most {limits.subscriptions_max} subscriptions at once"
+        return None
+
+    def _end(self, sub_id: str) -> list[Effect]:
+        """End what is open under an id: a refused REQ ends it too, since CLOSED tells the client so."""
+        if sub_id not in self.open:
+            return []
+        self.open.remove(sub_id)
+        return [Unsubscribe(sub_id)]
