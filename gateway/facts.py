@@ -47,6 +47,7 @@ class Registered(Fact, frozen=True, array_like=True):
     expires_ms: int
     nonce: str
     devices_max: int  # the limit in force, so that a replay evicts the same devices
+    digest: bytes  # SHA-256 of the signed bytes: tells a repeat from another envelope with the same nonce
     signature: str
     body: bytes  # as it arrived
 
@@ -63,6 +64,7 @@ class Deregistered(Fact, frozen=True, array_like=True):
     issued_ms: int
     expires_ms: int
     nonce: str
+    digest: bytes
     signature: str
     body: bytes
 
@@ -85,10 +87,20 @@ class Accepted(Fact, frozen=True, array_like=True):
     user: str
     notification_id: str
     created_ms: int | None
+    forget_ms: int | None  # when its id may be forgotten: a repeat would be stale by then; None = never
     expires_ms: int
     targets: tuple[PushTarget, ...]
     signature: str
     body: bytes
+
+
+class Answered(Fact, frozen=True, array_like=True):
+    """The sender was answered before all targets were settled; a repeat is told the same figures."""
+
+    kind: ClassVar[str] = "push.answered"
+    accepted_seq: int
+    delivered: int
+    queued: int
 
 
 class Deferred(Fact, frozen=True, array_like=True):

@@ -1,0 +1,35 @@
+"""Token buckets: a rate with a burst, counted in memory, by whatever clock the caller reads.
+
+Bounded: the least recently used key is forgotten, and starts full again. Must not know what is counted.
+"""
+
+from collections.abc import Hashable
+
+from cachetools import LRUCache
+
+
+class Buckets:
+    """One bucket a key: ``burst`` at once, refilled at ``per_s`` a second."""
+
+    def __init__(self, per_s: float, burst: float, keys_max: int) -> None:
+        assert per_s > 0
+        assert burst >= 1
+        self._per_s, self._burst = per_s, burst
+        self._levels: LRUCache[Hashable, tuple[float, float]] = LRUCache(keys_max)  # key -> (level, at)
+
+    def wait_s(self, key: Hashable, now_s: float) -> float:
+        """Seconds until this key may take one more; 0.0 if it may now. Takes nothing."""
+        level = self._level(key, now_s)
+        return 0.0 if level >= 1 else (1 - level) / self._per_s
+
+    def take(self, key: Hashable, now_s: float) -> float:
+        """Take one if there is one; else say how many seconds until there is, and take nothing."""
+        level = self._level(key, now_s)
+        if level < 1:
+            return (1 - level) / self._per_s
+        self._levels[key] = (level - 1, now_s)
+        return 0.0
+
+    def _level(self, key: Hashable, now_s: float) -> float:
+        level, at = self._levels.get(key, (self._burst, now_s))
+        return min(self._burst, level + max(0.0, now_s - at) * self._per_s)

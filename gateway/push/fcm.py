@@ -1,0 +1,153 @@
+"""FCM HTTP v1: one request, and what each answer means (push §5).
+
+The code is in ``error.details[]`` of type ``…FcmError``, field ``errorCode``; HTTP status and ``error.status`` alone
+are too coarse: a 404 with no such detail is a wrong project id, and must not cost a single device.
+Invariant: any bytes whatever are some verdict. Must not know retries' times, records or sockets.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+_TOKEN_FIELDS = frozenset(("message.token", "message.fid", "token", "fid"))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """FCM took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The device is no more: settle, and remove it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatched:
+    """The token belongs to another sender: remove it if this project works otherwise, else hold it, with an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will never work, and the device stays; ``alarm`` where the operator must act."""
+
+    reason: str
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """The project as a whole is refused: stop it for a while, with an alarm."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticated:
+    """The OAuth token is not accepted: mint a new one, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Braked:
+    """Too many: wait, with the whole project, or with this device alone."""
+
+    scope: Literal["project", "device"]
+    retry_after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """It may work later; it may even have worked."""
+
+    reason: str
+    retry_after: str = ""
+
+
+Verdict = Delivered | Gone | Mismatched | Failed | Forbidden | Unauthenticated | Braked | Transient
+
+
+def request_body(message: dict[str, Any], *, validate_only: bool) -> bytes:
+    """The JSON to post to ``/v1/projects/{id}/messages:send``."""
+    return msgspec.json.encode({"message": message, "validate_only": True} if validate_only else {"message": message})
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    code: str  # errorCode of the FcmError, "" where there is none
+    violations: tuple[dict[str, Any], ...]  # of BadRequest
+    quotas: tuple[dict[str, Any], ...]  # of QuotaFailure
+
+
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, list):
+        yield from (member for member in value if isinstance(member, dict))
+
+
+def _error(body: bytes) -> _Error:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    details = tuple(_dicts(error.get("details"))) if isinstance(error, dict) else ()
+    of = {name: [d for d in details if str(d.get("@type", "")).endswith(name)] for name in _DETAILS}
+    codes = [d["errorCode"] for d in of["FcmError"] if isinstance(d.get("errorCode"), str)]
+    return _Error(
+        codes[0] if codes else "",
+        tuple(v for d in of["BadRequest"] for v in _dicts(d.get("fieldViolations"))),
+        tuple(v for d in of["QuotaFailure"] for v in _dicts(d.get("violations"))),
+    )
+
+
+_DETAILS = ("FcmError", "BadRequest", "QuotaFailure")
+
+
+def _names_token(error: _Error) -> bool:
+    return any(violation.get("field") in _TOKEN_FIELDS for violation in error.violations)
+
+
+def _names_device(error: _Error, target: str) -> bool:
+    texts = [str(quota.get(key, "")) for quota in error.quotas for key in ("subject", "description", "quotaId")]
+    return any("device" in text.lower() or target in text for text in texts)
+
+
+def classify(status: int, retry_after: str, body: bytes, target: str) -> Verdict:
+    """Say what an answer means; ``retry_after`` is the header or "", ``target`` the device it was about."""
+    if 200 <= status < 300:
+        return Delivered()
+    error = _error(body)
+    match status:
+        case 429:
+            return Braked("device" if _names_device(error, target) else "project", retry_after)
+        case 400 if error.code in ("", "INVALID_ARGUMENT") and _names_token(error):
+            return Gone("invalid-token")
+        case 401 if error.code not in ("THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"):
+            return Unauthenticated()
+        case 403 if not error.code:
+            return Forbidden("permission-denied")
+        case _ if status >= 500:
+            return Transient(_reason(error, status), retry_after)
+        case _:
+            return _refused(status, error)
+
+
+def _refused(status: int, error: _Error) -> Verdict:
+    match status, error.code:
+        case 404, "UNREGISTERED":
+            return Gone("unregistered")
+        case 403, "SENDER_ID_MISMATCH":
+            return Mismatched()
+        case 400, _:
+            return Failed(_reason(error, status))
+        case _:
+            # A bare 404 is a wrong project id or URL; every other answer is one that this table does not know.
+            return Failed(_reason(error, status), alarm=True)
+
+
+def _reason(error: _Error, status: int) -> str:
+    return error.code.lower().replace("_", "-")[:64] or f"http-{status}"

@@ -1,0 +1,173 @@
+"""Turns: in which order deliveries leave, so that no tenant waits for another's backlog (push §5, "Fairness").
+
+A lane is one tenant's deliveries in one project. Lanes take turns; a project under a brake is passed over; one tenant
+holds at most a share of the connections, so a slot is always near. A lane keeps a window of its deliveries in memory
+and reads the rest from its source, the outbox view, which stays the one truth about what is to do.
+Invariant: a delivery is handed out once, until it is put back or forgotten. Must not know clocks or how it is sent.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Protocol
+
+from gateway.limits import LANE_ITEMS_MAX, TENANT_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notification to one device, still to do; ``seq`` is the record that accepted it."""
+
+    seq: int
+    index: int
+    tenant: str
+    project: str
+    target: str
+    target_kind: str
+    attempt: int
+    expires_ms: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What the log's later records call it by."""
+        return self.seq, self.index
+
+
+class Source(Protocol):
+    """Where a lane reads what it has no room for in memory."""
+
+    def ready(self, tenant: str, project: str, now_ms: int, limit: int) -> Sequence[Delivery]:
+        """The deliveries of a lane that may be tried now, first accepted first."""
+        ...
+
+
+@dataclass(slots=True)
+class _Lane:
+    due: deque[Delivery] = field(default_factory=deque)
+    taken: set[tuple[int, int]] = field(default_factory=set)  # in `due`, or handed out and not yet forgotten
+    more: bool = False  # the source may hold more
+    queued: bool = False  # it stands in its project's ring
+
+
+class Turns:
+    """All lanes, and whose turn it is."""
+
+    def __init__(self, source: Source, slots: int) -> None:
+        self._source = source
+        self._share = max(1, ceil(slots * TENANT_SHARE) if slots > 1 else 1)
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._rings: dict[str, deque[str]] = {}
+        self._projects: deque[str] = deque()
+        self._flying: Counter[str] = Counter()
+        self._brakes: dict[str, int] = {}
+
+    def offer(self, delivery: Delivery) -> None:
+        """Take in a delivery that was just accepted; beyond a lane's window it is left to the source."""
+        lane = self._lane(delivery.tenant, delivery.project)
+        if delivery.key in lane.taken:
+            return
+        if lane.more or len(lane.due) >= LANE_ITEMS_MAX:
+            lane.more = True
+        else:
+            lane.due.append(delivery)
+            lane.taken.add(delivery.key)
+        self._queue(delivery.tenant, delivery.project, lane)
+
+    def mark(self, tenant: str, project: str) -> None:
+        """Note that the source holds something due for this lane."""
+        lane = self._lane(tenant, project)
+        lane.more = True
+        self._queue(tenant, project, lane)
+
+    def next(self, now_ms: int) -> Delivery | None:
+        """Hand out the delivery whose turn it is; None where nothing may go now."""
+        for _ in range(len(self._projects)):
+            self._projects.rotate(-1)
+            project = self._projects[0]
+            if self._brakes.get(project, 0) <= now_ms:
+                found = self._of_project(project, now_ms)
+                if found is not None:
+                    self._flying[found.tenant] += 1
+                    return found
+        return None
+
+    def landed(self, delivery: Delivery) -> None:
+        """Give back the connection of a delivery that was handed out."""
+        self._flying[delivery.tenant] -= 1
+        if not self._flying[delivery.tenant]:
+            del self._flying[delivery.tenant]
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Return, at the head of its lane, a delivery that was handed out and not sent."""
+        lane = self._lane(delivery.tenant, delivery.project)
+        lane.due.appendleft(delivery)
+        self._queue(delivery.tenant, delivery.project, lane)
+
+    def forget(self, delivery: Delivery) -> None:
+        """Let go of a delivery whose outcome the source shows by now."""
+        key = delivery.tenant, delivery.project
+        lane = self._lanes[key]
+        lane.taken.discard(delivery.key)
+        if not lane.taken and not lane.more:
+            self._drop(key, lane)
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether it is in memory: waiting its turn, or handed out."""
+        lane = self._lanes.get((delivery.tenant, delivery.project))
+        return lane is not None and delivery.key in lane.taken
+
+    def brake(self, project: str, until_ms: int) -> None:
+        """Let nothing of a project go before then; a later end wins."""
+        self._brakes[project] = max(until_ms, self._brakes.get(project, 0))
+
+    def release(self, project: str) -> None:
+        """Take a project's brake off."""
+        self._brakes.pop(project, None)
+
+    def braked_until_ms(self, now_ms: int) -> int | None:
+        """When the next brake ends; None where none is on."""
+        return min((until for until in self._brakes.values() if until > now_ms), default=None)
+
+    def _lane(self, tenant: str, project: str) -> _Lane:
+        return self._lanes.setdefault((tenant, project), _Lane())
+
+    def _queue(self, tenant: str, project: str, lane: _Lane) -> None:
+        if lane.queued:
+            return
+        lane.queued = True
+        if project not in self._rings:
+            self._rings[project] = deque()
+            self._projects.append(project)
+        self._rings[project].append(tenant)
+
+    def _drop(self, key: tuple[str, str], lane: _Lane) -> None:
+        if not lane.queued:
+            del self._lanes[key]
+
+    def _of_project(self, project: str, now_ms: int) -> Delivery | None:
+        ring = self._rings[project]
+        for _ in range(len(ring)):
+            tenant = ring[0]
+            lane = self._lanes[tenant, project]
+            if self._flying[tenant] >= self._share:
+                ring.rotate(-1)
+                continue
+            if not lane.due and lane.more:
+                self._refill(tenant, project, lane, now_ms)
+            if lane.due:
+                ring.rotate(-1)
+                return lane.due.popleft()
+            ring.popleft()
+            lane.queued = False
+            if not lane.taken:
+                self._drop((tenant, project), lane)
+        return None
+
+    def _refill(self, tenant: str, project: str, lane: _Lane, now_ms: int) -> None:
+        limit = LANE_ITEMS_MAX + len(lane.taken)
+        found = self._source.ready(tenant, project, now_ms, limit)
+        lane.more = len(found) == limit
+        fresh = [delivery for delivery in found if delivery.key not in lane.taken]
+        lane.due.extend(fresh)
+        lane.taken.update(delivery.key for delivery in fresh)
