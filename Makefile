@@ -1,0 +1,47 @@
+# Five words: demo, test, check, fmt, bench. Each makes what it needs; nothing but Python 3.11+ has to be there first.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.PHONY: demo test check fmt bench
+.DELETE_ON_ERROR:
+
+demo: .venv/runtime
+	@$(BIN)/heliograph demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+test: .venv/dev .venv/interop
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/dev .venv/interop
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/flake8-async gateway eventlog tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(ARGS)
+
+fmt: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev
+	for one in log relay push; do $(BIN)/python -m bench.$$one; done
+
+.venv/runtime: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Heliograph needs Python 3.11, 3.12 or 3.13; none is on the PATH" >&2; exit 1; }
+	@echo "making .venv with $(PYTHON), installing from the lock"
+	$(PYTHON) -m venv .venv
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/runtime
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The JavaScript clients that the relay is tested with; without node those tests are skipped (and CI refuses to run).
+.venv/interop: tests/interop/package-lock.json .venv/dev
+	@if command -v npm >/dev/null; then cd tests/interop && npm ci --no-audit --no-fund --silent; \
+	else echo "npm is missing: the tests with JavaScript clients are skipped" >&2; fi
+	@touch $@
