@@ -107,8 +107,7 @@ async def test_all_messages_of_a_read_come_together() -> None:
     chunks: list[list[str | bytes]] = []
 
     async def note(socket: Socket) -> None:
-        async for messages in socket.chunks():
-            chunks.append(messages)
+        chunks.extend([messages async for messages in socket.chunks()])
 
     frames = [Frame(Opcode.TEXT, b"%d" % number) for number in range(5)]
     early = b"".join(frame.serialize(mask=True) for frame in frames)

@@ -1,0 +1,194 @@
+"""What every HTTP request passes before Quart sees it: one path form, a whole body within limits, the true client.
+
+Invariants: a handler never waits for a body, nor sees one over its limit; all bodies in flight together are bounded; a
+request that is refused here costs no routing. Sends are shielded: quart-trio cancels the sending task in the last
+send, and hypercorn would then never restart its idle timer (the connection would stay for ever).
+This module must not know what any path means, save which error form it has.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.limits import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
+from gateway.serve.head import Network, client_address, is_trusted, plain_address
+from gateway.serve.metrics import Metrics
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PUSH_PATHS = ("/push/", "/internal/push/")
+SLASHES = re.compile("/{2,}")
+JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+SENTENCES = {
+    400: ("malformed-request", "The request is malformed."),
+    404: ("not-found", "There is nothing at this address."),
+    405: ("method-not-allowed", "This address does not take that method."),
+    408: ("request-timeout", "The body did not come in time."),
+    413: ("too-large", "The body is larger than this address takes."),
+    415: ("unsupported-media-type", "The body must be JSON, in UTF-8, not compressed."),
+    421: ("misdirected", "Ask for a WebSocket on a connection of its own."),
+    426: ("upgrade-required", "This address speaks WebSocket."),
+    500: ("internal-error", "The gateway made a mistake; it is in its log."),
+    503: ("unavailable", "The gateway is busy; try again."),
+}
+
+
+class HTTPRefused(Exception):
+    """A request that is answered before Quart, or for want of a route; ``status`` is one of `SENTENCES`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def is_push(path: str) -> bool:
+    """Whether errors at this path have the push API's form (push §6) rather than the relay API's."""
+    return path.startswith(PUSH_PATHS)
+
+
+def error_body(path: str, code: str, sentence: str) -> bytes:
+    """The JSON of an error, in the form of the API that the path belongs to."""
+    if is_push(path):
+        return msgspec.json.encode({"ok": False, "error": sentence, "code": code})
+    return msgspec.json.encode({"error": sentence})
+
+
+def body_bytes_max(path: str) -> int:
+    """The largest body that a path takes."""
+    return PUSH_BODY_BYTES_MAX if is_push(path) else API_BODY_BYTES_MAX
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """A header's value, several joined by commas; empty without one."""
+    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+
+
+class Front:
+    """The ASGI application that hypercorn calls; it calls Quart's."""
+
+    def __init__(self, app: App, metrics: Metrics, trusted: Sequence[Network] = ()) -> None:
+        self._app, self._metrics, self._trusted = app, metrics, trusted
+        self._bodies_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. A websocket that comes on a used connection is told to come on a fresh one (421)."""
+        scope = self._seen(scope)
+        if scope["type"] == "websocket":
+            await answer_websocket(send, 421)
+            return
+        reserved = body_bytes_max(scope["path"])
+        send = self._noted(scope, shielded(send))
+        if self._bodies_bytes + reserved > BODIES_BYTES_MAX:
+            await refuse(scope, send, 503)
+            return
+        self._bodies_bytes += reserved
+        try:
+            body = await whole_body(scope, receive)
+        except HTTPRefused as refused:
+            await refuse(scope, send, refused.status)
+            return
+        finally:
+            self._bodies_bytes -= reserved
+        if body is not None:
+            with self._metrics.http_seconds.time():
+                await self._app(scope, replay(body, receive), send)
+
+    def _seen(self, scope: Scope) -> Scope:
+        """The scope with doubled slashes made one, and the client behind trusted proxies."""
+        path = SLASHES.sub("/", scope["path"])
+        peer = plain_address(scope["client"][0]) if scope.get("client") else ""
+        if peer and is_trusted(peer, self._trusted):
+            peer = client_address(peer, header(scope, b"x-forwarded-for"), self._trusted)
+        return {**scope, "path": path if path.startswith("/") else f"/{path}", "client": (peer, 0)}
+
+    def _noted(self, scope: Scope, send: Send) -> Send:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.http_answers.labels(method, str(message["status"])).inc()
+            await send(message)
+
+        return noting
+
+
+async def whole_body(scope: Scope, receive: Receive) -> bytes | None:
+    """Read the whole body; None where the client left. Raises HTTPRefused 408, 413, 415.
+
+    A body that is too large is read on to `DRAIN_BYTES_MAX` before it is refused: a client that is still writing
+    might else never read the answer.
+    """
+    limit, body, size = body_bytes_max(scope["path"]), bytearray(), 0
+    with trio.move_on_after(BODY_S_MAX) as scope_of_time:
+        more = True
+        while more and size <= DRAIN_BYTES_MAX:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            size += len(message["body"])
+            if size <= limit:
+                body += message["body"]
+            more = message.get("more_body", False)
+    if scope_of_time.cancelled_caught:
+        raise HTTPRefused(408)
+    if size > limit:
+        raise HTTPRefused(413)
+    if size and not is_json(scope):
+        raise HTTPRefused(415)
+    return bytes(body)
+
+
+def is_json(scope: Scope) -> bool:
+    """Whether the body calls itself plain JSON, or does not say what it is."""
+    kind = header(scope, b"content-type").partition(";")[0].strip()
+    encoding = header(scope, b"content-encoding").strip().lower()
+    return (not kind or JSON_TYPE.fullmatch(kind) is not None) and encoding in {"", "identity"}
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body at once, then what the connection has to tell (that the client left)."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replaying() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replaying
+
+
+def shielded(send: Send) -> Send:
+    """A ``send`` that a cancellation does not interrupt; the stream below has the deadline."""
+
+    async def shielding(message: Message) -> None:
+        with trio.CancelScope(shield=True):
+            await send(message)
+
+    return shielding
+
+
+async def refuse(scope: Scope, send: Send, status: int) -> None:
+    """Answer an error; where the body was not read whole the connection ends with it."""
+    body = error_body(scope["path"], *SENTENCES[status])
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status in {408, 413}:
+        headers.append((b"connection", b"close"))
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def answer_websocket(send: Send, status: int) -> None:
+    """Answer a request to upgrade with an HTTP error."""
+    body = error_body("", *SENTENCES[status])
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,51 @@
+"""Secrets that the gateway makes for itself at first start: files of mode 0600 in ``data/keys``.
+
+Invariant: a key that exists is never overwritten; a new one is on disk before anything is signed with it. Its making is
+told in the log, its content never. This module must not know what a key is for.
+"""
+
+import os
+from pathlib import Path
+
+import structlog
+
+from gateway.errors import Unavailable
+from gateway.serve.clock import Clock
+
+KEY_BYTES = 32
+
+
+def stored_key(directory: Path, name: str, clock: Clock) -> str:
+    """Read the secret ``name`` (64 hex digits when it is our own making), or make it.
+
+    Raises Unavailable where the directory cannot be used, or the file is empty.
+    """
+    path = directory / name
+    try:
+        if not path.exists():
+            _make(path, clock.random_bytes(KEY_BYTES).hex())
+            structlog.get_logger().warning("made a secret", path=str(path))
+        text = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise Unavailable(f"the key {path} cannot be read or made: {error.strerror}") from error
+    if not text:
+        raise Unavailable(f"the key {path} is empty: remove it to have a new one made, or restore it")
+    return text
+
+
+def _make(path: Path, text: str) -> None:
+    """Write under another name, sync, rename, sync the directory: a crash leaves a whole key or none."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(descriptor)
+    fresh.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
