@@ -244,18 +244,22 @@ VERIFY_INLINE_MAX = 3
 VERIFY_QUEUE_EVENTS_MAX = 8_192
 """Signatures waiting, over all connections: half a second of work for one core. At it publishers wait unread."""
 
-SCAN_ROWS = 256
-"""Stored rows read in one pass of the loop while a REQ is answered: a few milliseconds, then others have their turn."""
-
-SCAN_FIRST_ROWS = 32
-"""Rows first asked of each of a query's streams; later ones take SCAN_ROWS."""
-
 BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""
 
-AUTHORS_CACHED_MAX = 65_536
-"""Authors whose number and pseudonym are kept in memory (about 250 bytes each); beyond, they are looked up."""
-
 # -- views ------------------------------------------------------------------------------------------------------------
+
+AUTHORS_CACHED_MAX = 65_536
+"""Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
+
+SCAN_ROWS = 256
+"""Index rows read in one pass of the loop while a REQ is answered: under a millisecond, then others have their turn."""
+
+SCAN_PAIRS_MAX = 4_096
+"""Author and kind pairs of a filter that are looked up one by one; above, kinds are checked row by row instead."""
+
+SCAN_SAMPLE_STREAMS = 8
+SCAN_SAMPLE_ROWS = 64
+"""What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
 
 # -- client and commands ----------------------------------------------------------------------------------------------

@@ -44,31 +44,35 @@ def _address(event: dict[str, Any]) -> str | None:
     return None if family is None else ":".join([str(family[1]), family[0], *(family[2:] or ("",))])
 
 
-def _deleted(event: dict[str, Any], arrived: Sequence[dict[str, Any]]) -> bool:
-    if event["kind"] == 5:
+def _deletes(deletion: dict[str, Any], event: dict[str, Any]) -> bool:
+    if deletion["kind"] != 5 or event["kind"] == 5 or deletion["pubkey"] != event["pubkey"]:
         return False
-    for deletion in arrived:
-        if deletion["kind"] == 5 and deletion["pubkey"] == event["pubkey"]:
-            for tag in deletion["tags"]:
-                if tag[:1] == ["e"] and tag[1:2] == [event["id"]]:
-                    return True
-                same = tag[:1] == ["a"] and tag[1:2] == [_address(event)]
-                if same and event["created_at"] <= deletion["created_at"]:
-                    return True
+    for tag in deletion["tags"]:
+        if tag[:2] == ["e", event["id"]]:
+            return True
+        if tag[:2] == ["a", _address(event)] and event["created_at"] <= deletion["created_at"]:
+            return True
     return False
 
 
 def stored(arrived: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a relay holds after these events came in, in any order of arrival (NIP-01 and NIP-09)."""
-    held = {event["id"]: event for event in arrived if not 20_000 <= event["kind"] <= 29_999}
-    alive = [event for event in held.values() if not _deleted(event, arrived)]
-    result = []
-    for event in alive:
+    """What a relay holds after these events came in, in this order (NIP-01 and NIP-09)."""
+    held: list[dict[str, Any]] = []
+    deletions: list[dict[str, Any]] = []
+    for event in arrived:
         family = _family(event)
-        rivals = [rival for rival in alive if family is not None and _family(rival) == family]
-        if all(_rank(event) <= _rank(rival) for rival in rivals):
-            result.append(event)
-    return result
+        rivals = [old for old in held if family is not None and _family(old) == family]
+        unwanted = (
+            20_000 <= event["kind"] <= 29_999
+            or any(old["id"] == event["id"] for old in held)
+            or any(_deletes(deletion, event) for deletion in deletions)
+            or any(_rank(old) < _rank(event) for old in rivals)
+        )
+        if unwanted:
+            continue
+        held = [old for old in held if old not in rivals and not _deletes(event, old)] + [event]
+        deletions += [event] if event["kind"] == 5 else []
+    return held
 
 
 def _rank(event: dict[str, Any]) -> tuple[int, str]:

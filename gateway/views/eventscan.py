@@ -1,0 +1,238 @@
+"""Stored events for a filter, newest first: which index to walk, and how to walk several at once.
+
+Invariant: rows come in order (newest first, ties by lowest id), each once, all below a given log position; whatever
+index is chosen, every row is held against the whole filter. What a page costs does not depend on how deep it lies:
+every stream goes on from its last row (created, tie, seq) by an index seek, never by an offset. A scan is a generator
+that hands over what it has after at most `SCAN_ROWS` rows, so that its caller can let others run.
+"""
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gateway.limits import SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
+from gateway.nostr.filter import Filter
+from gateway.views.events import EventsView, split_tags, tag_key
+
+_TOP = (2**63 - 1, 2**63 - 1, 2**63 - 1)
+
+
+class Row(NamedTuple):
+    """An index row; compares by age: newer rows are greater."""
+
+    created: int
+    tie: int
+    seq: int
+    author: int
+    kind: int
+    tags: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A way to walk: the table that gives the order, and the columns that are fixed in it."""
+
+    source: str
+    fixed: tuple[str, ...]
+
+    @property
+    def select(self) -> str:
+        """SQL for a stream's next rows: fixed values, then created, tie and seq to be below, since, limit."""
+        where = "".join(f"o.{column} = ? AND " for column in self.fixed)
+        tables = "tag o JOIN event e ON e.seq = o.seq" if self.source == "tag" else "event o"
+        row = "e" if self.source == "tag" else "o"
+        return (
+            f"SELECT o.created, o.tie, o.seq, {row}.author, {row}.kind, {row}.tags FROM {tables} "  # noqa: S608 - own names
+            f"WHERE {where}(o.created, o.tie, o.seq) < (?, ?, ?) AND o.created >= ? "
+            "ORDER BY o.created DESC, o.tie DESC, o.seq DESC LIMIT ?"
+        )
+
+
+TIME = Index("event", ("relay",))
+KIND = Index("event", ("relay", "kind"))
+AUTHOR = Index("event", ("relay", "author"))
+AUTHOR_KIND = Index("event", ("relay", "author", "kind"))
+TAG = Index("tag", ("key",))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An index, and the streams in it whose union holds every row that the filter may want."""
+
+    index: Index
+    streams: Sequence[tuple[int | bytes, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """A filter in the view's own numbers; None where a field is absent."""
+
+    authors: frozenset[int] | None
+    kinds: frozenset[int] | None
+    tags: tuple[frozenset[bytes], ...]
+    since: int
+    seq_end: int
+
+    def passes(self, row: Row) -> bool:
+        """Hold a row against everything but ids and until."""
+        if row.seq >= self.seq_end or row.created < self.since:
+            return False
+        if self.authors is not None and row.author not in self.authors:
+            return False
+        if self.kinds is not None and row.kind not in self.kinds:
+            return False
+        return not self.tags or all(not keys.isdisjoint(split_tags(row.tags)) for keys in self.tags)
+
+
+class Stream:
+    """One walk down an index: the first rows are read when it is made, later ones when its reader comes to them."""
+
+    def __init__(self, db: sqlite3.Connection, select: str, values: tuple[int | bytes, ...], since: int) -> None:
+        self._db, self._select, self._values, self._since = db, select, values, since
+        self._first: list[Row] = []
+        self._more = False
+
+    def begin(self, below: tuple[int, int, int], count: int) -> int:
+        """Read the first rows; return how many there were."""
+        self._first = self._read(below, count)
+        return len(self._first)
+
+    def __iter__(self) -> Iterator[Row]:
+        rows = self._first
+        while rows:
+            yield from rows
+            rows = self._read(rows[-1][:3], SCAN_ROWS) if self._more else []
+
+    def _read(self, below: tuple[int, int, int], count: int) -> list[Row]:
+        rows = self._db.execute(self._select, (*self._values, *below, self._since, count)).fetchall()
+        self._more = len(rows) == count
+        return list(map(Row._make, rows))
+
+
+class EventScan:
+    """Reads an `EventsView`."""
+
+    def __init__(self, view: EventsView) -> None:
+        self._view, self._db = view, view.db
+
+    def pages(
+        self, relay_key: str, filters: Sequence[Filter], seq_end: int, limit_default: int, limit_max: int
+    ) -> Iterator[list[Row]]:
+        """Find what is stored below log position ``seq_end`` for any of the filters, each with its own limit.
+
+        Pages come in order and may be empty: between two of them the caller may pause, and the view may change.
+        """
+        relay = self._view.relay(relay_key)
+        if relay is None:
+            return
+        limits = [min(limit_default if one.limit is None else one.limit, limit_max) for one in filters]
+        if len(filters) == 1:
+            yield from self._scan(relay, filters[0], limits[0], seq_end)
+            return
+        union: set[Row] = set()
+        for one, limit in zip(filters, limits, strict=True):
+            for page in self._scan(relay, one, limit, seq_end):
+                union.update(page)
+                yield []
+        yield sorted(union, reverse=True)
+
+    def _scan(self, relay: int, asked: Filter, limit: int, seq_end: int) -> Iterator[list[Row]]:
+        sieve = self._sieve(relay, asked, seq_end)
+        if sieve is None or limit == 0:
+            return
+        if asked.ids is not None:
+            yield from self._by_id(relay, asked, sieve, limit)
+            return
+        yield from self._merged(self._plan(relay, asked, sieve), asked, limit, sieve)
+
+    # -- choosing an index --------------------------------------------------------------------------------------------
+
+    def _sieve(self, relay: int, asked: Filter, seq_end: int) -> Sieve | None:
+        """Translate a filter; None if nothing stored can match it."""
+        authors = None
+        if asked.authors is not None:
+            known = (self._view.author(pubkey) for pubkey in asked.authors)
+            authors = frozenset(author.number for author in known if author is not None)
+        tags = tuple(frozenset(tag_key(relay, letter, value) for value in values) for letter, values in asked.tags)
+        if authors == frozenset() or asked.kinds == frozenset() or frozenset() in tags or asked.ids == frozenset():
+            return None
+        return Sieve(authors, asked.kinds, tags, asked.since or 0, seq_end)
+
+    def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Plan:
+        """Choose the narrowest index by looking at a few rows of each that would do."""
+        plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in sieve.tags]
+        if sieve.authors is not None:
+            authors = sorted(sieve.authors)
+            if sieve.kinds is not None and len(authors) * len(sieve.kinds) <= SCAN_PAIRS_MAX:
+                pairs = [(relay, author, kind) for author in authors for kind in sorted(sieve.kinds)]
+                plans.append(Plan(AUTHOR_KIND, pairs))
+            else:
+                plans.append(Plan(AUTHOR, [(relay, author) for author in authors]))
+        if not plans:
+            kinds = sieve.kinds
+            return Plan(TIME, [(relay,)]) if kinds is None else Plan(KIND, [(relay, kind) for kind in sorted(kinds)])
+        return plans[0] if len(plans) == 1 else min(plans, key=lambda plan: self._weight(plan, asked, sieve))
+
+    def _weight(self, plan: Plan, asked: Filter, sieve: Sieve) -> float:
+        """Estimate a plan's rows: a sample of its streams, as far as `SCAN_SAMPLE_ROWS` each."""
+        sample = plan.streams[:SCAN_SAMPLE_STREAMS]
+        top = _below(asked.until)
+        rows = sum(self._stream(plan, values, sieve).begin(top, SCAN_SAMPLE_ROWS) for values in sample)
+        return rows * len(plan.streams) / len(sample)
+
+    def _stream(self, plan: Plan, values: tuple[int | bytes, ...], sieve: Sieve) -> Stream:
+        return Stream(self._db, plan.index.select, values, sieve.since)
+
+    # -- walking ------------------------------------------------------------------------------------------------------
+
+    def _merged(self, plan: Plan, asked: Filter, limit: int, sieve: Sieve) -> Iterator[list[Row]]:
+        """Merge a plan's streams into pages of what passes, until there are ``limit`` rows."""
+        streams = [self._stream(plan, values, sieve) for values in plan.streams]
+        ahead = max(1, min(SCAN_ROWS, 2 * limit // len(streams) + 1))
+        read = 0
+        for stream in streams:
+            read += 1 + stream.begin(_below(asked.until), ahead)
+            if read > SCAN_ROWS:
+                read = 0
+                yield []
+        page: list[Row] = []
+        last_seq = -1
+        for number, row in enumerate(heapq.merge(*streams, reverse=True), 1):
+            if row.seq != last_seq and sieve.passes(row):  # one row may stand in several streams: two tags, one event
+                page.append(row)
+                limit -= 1
+                if not limit:
+                    break
+            last_seq = row.seq
+            if number % SCAN_ROWS == 0:
+                yield page
+                page = []
+        yield page
+
+    def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int) -> Iterator[list[Row]]:
+        assert asked.ids is not None
+        found: list[Row] = []
+        for batch in _batches(sorted(asked.ids), SCAN_ROWS):
+            for event_id in batch:
+                row = self._row(relay, bytes.fromhex(event_id))
+                if row is not None and sieve.passes(row) and asked.in_time(row.created):
+                    found.append(row)
+            yield []
+        yield sorted(found, reverse=True)[:limit]
+
+    def _row(self, relay: int, raw_id: bytes) -> Row | None:
+        row = self._db.execute(
+            "SELECT created, tie, seq, author, kind, tags FROM event WHERE id = ? AND relay = ?", (raw_id, relay)
+        ).fetchone()
+        return Row(*row) if row else None
+
+
+def _below(until: int | None) -> tuple[int, int, int]:
+    """The (created, tie, seq) that everything up to ``until`` is below."""
+    return _TOP if until is None else (until + 1, -(2**63), 0)
+
+
+def _batches(values: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (values[at : at + size] for at in range(0, len(values), size))

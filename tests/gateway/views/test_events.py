@@ -1,0 +1,183 @@
+import sqlite3
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventlog.record import Record
+from gateway.facts import EventStored, draft
+from gateway.nostr.event import Event, stored_form
+from gateway.views.events import EventsView, Standing
+from tests import oracles
+from tests.signing import ALICE, BOB, NOW_S, pubkey, signed, signed_fields
+
+RELAY = "public-gateway:hyperbee"
+
+
+def records_of(events: list[tuple[str, Event]], start: int = 0) -> list[Record]:
+    made = []
+    for seq, (relay, event) in enumerate(events, start):
+        subject = event.pubkey[:32].encode()
+        one = draft(EventStored(relay, 1, stored_form(event)), ts_ns=1, subject=subject, salt=bytes(16))
+        made.append(Record(seq, one.schema, one.ts_ns, one.kind, one.subject, b"", one.payload))
+    return made
+
+
+def view_of(*events: Event, relay: str = RELAY) -> EventsView:
+    view = EventsView(sqlite3.connect(":memory:"))
+    view.apply(records_of([(relay, event) for event in events]), len(events))
+    return view
+
+
+def held(view: EventsView) -> list[str]:
+    return sorted(row[0].hex() for row in view.db.execute("SELECT id FROM event"))
+
+
+def test_an_event_is_new_then_known_and_only_in_its_own_relay() -> None:
+    view = view_of(signed())
+    assert view.standing(RELAY, signed()) is Standing.KNOWN
+    assert view.standing(RELAY, signed(content="other")) is Standing.NEW
+    assert view.standing("another", signed()) is Standing.NEW
+    assert (view.count(RELAY), view.count("another")) == (1, 0)
+
+
+def test_the_same_event_twice_in_the_log_is_one_row() -> None:
+    assert view_of(signed(), signed()).count(RELAY) == 1
+
+
+def test_the_newest_version_of_a_replaceable_event_stays_whatever_comes_first() -> None:
+    old, new = signed(kind=0, created_at=1), signed(kind=0, created_at=2)
+    for order in ((old, new), (new, old)):
+        view = view_of(*order)
+        assert held(view) == [new.id]
+        assert view.standing(RELAY, old) is Standing.SUPERSEDED
+        assert view.count(RELAY) == 1
+
+
+def test_of_versions_of_one_second_the_lowest_id_stays() -> None:
+    one, two = sorted((signed(kind=10_002, content="a"), signed(kind=10_002, content="b")), key=lambda event: event.id)
+    assert held(view_of(one, two)) == held(view_of(two, one)) == [one.id]
+
+
+def test_addressable_events_are_kept_apart_by_author_kind_and_d_tag() -> None:
+    events = [
+        signed(key, kind, created_at=created_at, tags=tags)
+        for key in (ALICE, BOB)
+        for kind in (30_000, 30_001)
+        for created_at in (1, 2)
+        for tags in ([], [["d", "x"]], [["d", "X"]])
+    ]
+    assert held(view_of(*events)) == sorted(event.id for event in events if event.created_at == 2)
+
+
+def test_an_empty_d_tag_and_none_are_the_same_address() -> None:
+    none, empty = signed(kind=30_000, created_at=1), signed(kind=30_000, created_at=2, tags=[["d", ""]])
+    assert held(view_of(none, empty)) == [empty.id]
+
+
+def test_a_deletion_by_id_takes_the_event_away_for_ever_in_either_order() -> None:
+    event = signed()
+    deletion = signed(kind=5, tags=[["e", event.id]])
+    for order in ((event, deletion), (deletion, event)):
+        view = view_of(*order)
+        assert held(view) == [deletion.id]
+        assert view.standing(RELAY, event) is Standing.DELETED
+        assert view.standing("another", event) is Standing.NEW
+        assert not list(view.db.execute("SELECT * FROM tag t WHERE t.seq NOT IN (SELECT seq FROM event)"))
+
+
+def test_nobody_deletes_another_authors_event_and_nothing_deletes_a_deletion() -> None:
+    event = signed()
+    foreign = signed(BOB, 5, tags=[["e", event.id], ["a", f"0:{pubkey(ALICE)}:"]])
+    deletion = signed(kind=5, content="x")
+    against = signed(kind=5, tags=[["e", deletion.id]])
+    profile = signed(kind=0)
+    view = view_of(foreign, event, profile, deletion, against)
+    assert held(view) == sorted(one.id for one in (foreign, event, profile, deletion, against))
+
+
+def test_a_deletion_by_address_takes_versions_up_to_its_own_time() -> None:
+    versions = [signed(kind=30_000, created_at=at, tags=[["d", "a:b"]]) for at in (1, 2, 3)]
+    deletion = signed(kind=5, created_at=2, tags=[["a", f"30000:{pubkey(ALICE)}:a:b"]])
+    assert held(view_of(*versions[:2], deletion)) == [deletion.id]
+    assert held(view_of(deletion, *versions)) == sorted([deletion.id, versions[2].id])
+    earlier = signed(kind=5, created_at=1, tags=[["a", f"30000:{pubkey(ALICE)}:a:b"]])
+    view = view_of(deletion, earlier)
+    assert view.standing(RELAY, versions[1]) is Standing.DELETED
+    assert view.standing(RELAY, versions[2]) is Standing.NEW
+
+
+def test_a_rubbish_tag_in_a_deletion_names_nothing() -> None:
+    names = ["", "::", "x", "-1:", f"99999:{pubkey(ALICE)}:", f"1:{pubkey(ALICE)}:", "٣:x", f"30000:{pubkey(ALICE)}"]
+    tags = [["e"], ["e", "short"], ["e", "Z" * 64], ["a"], *(["a", name] for name in names)]
+    event = signed(kind=30_000, created_at=NOW_S + 1)
+    assert view_of(event, signed(kind=5, tags=tags)).count(RELAY) == 2
+
+
+def test_an_author_has_the_pseudonym_of_their_first_record_in_every_relay() -> None:
+    view = EventsView(sqlite3.connect(":memory:"))
+    assert view.author(pubkey(ALICE)) is None
+    view.apply(records_of([(RELAY, signed()), ("another", signed(content="b"))]), 2)
+    known = view.author(pubkey(ALICE))
+    assert known is not None
+    assert known.pseudonym == pubkey(ALICE)[:32].encode()
+    assert [row[0] for row in view.db.execute("SELECT count(*) FROM author")] == [1]
+
+
+def test_an_erased_record_is_passed_over() -> None:
+    view = EventsView(sqlite3.connect(":memory:"))
+    [record] = records_of([(RELAY, signed())])
+    view.apply([Record(record.seq, 1, 1, record.kind, b"", b"", None)], 1)
+    assert view.count(RELAY) == 0
+
+
+POOL = [
+    signed_fields(key, kind, content, tags, at)
+    for key in (ALICE, BOB)
+    for kind, tags in ((1, []), (0, []), (30_000, [["d", "x"]]), (30_000, [["d", ""], ["t", "t"]]), (20_000, []))
+    for at in (1, 2)
+    for content in ("a", "b")
+]
+
+
+def deletion_of(owner: dict[str, Any], by: Any, at: int) -> dict[str, Any]:
+    name = next((tag[1] for tag in owner["tags"] if tag[0] == "d"), "")
+    return signed_fields(by, 5, "", [["e", owner["id"]], ["a", f"{owner['kind']}:{owner['pubkey']}:{name}"]], at)
+
+
+POOL += [deletion_of(POOL[number], by, at) for number in (0, 5, 9, 13) for by in (ALICE, BOB) for at in (1, 2)]
+
+
+def to_event(fields: dict[str, Any]) -> Event:
+    return msgspec.convert(fields, type=Event)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(POOL), max_size=25), st.lists(st.integers(1, 5), max_size=8))
+def test_any_history_ends_as_the_dumb_oracle_says_whatever_the_batches(
+    history: list[dict[str, Any]], sizes: list[int]
+) -> None:
+    events = list(map(to_event, history))
+    whole = view_of(*events)
+    assert held(whole) == sorted(event["id"] for event in oracles.stored(history))
+    assert whole.count(RELAY) == len(held(whole))
+    parts = EventsView(sqlite3.connect(":memory:"))
+    records, at = records_of([(RELAY, event) for event in events]), 0
+    for size in [*sizes, len(records)]:
+        parts.apply(records[at : at + size], min(at + size, len(records)))
+        parts.commit("origin", b"")
+        at += size
+    assert parts.digest() == whole.digest()
+
+
+@given(st.lists(st.sampled_from(POOL), max_size=25))
+def test_standing_foretells_what_the_fold_does(history: list[dict[str, Any]]) -> None:
+    view = EventsView(sqlite3.connect(":memory:"))
+    for seq, fields in enumerate(history):
+        event = to_event(fields)
+        before = view.standing(RELAY, event)
+        was = held(view)
+        if fields["kind"] != 20_000:
+            view.apply(records_of([(RELAY, event)], seq), seq + 1)
+            assert (before is Standing.NEW) == (event.id in held(view) and event.id not in was)

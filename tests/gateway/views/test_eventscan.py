@@ -1,0 +1,85 @@
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.limits import SCAN_ROWS
+from gateway.nostr.filter import parse_filter
+from gateway.views.events import EventsView
+from gateway.views.eventscan import EventScan
+from tests import oracles
+from tests.gateway.views.test_events import RELAY, to_event, view_of
+from tests.signing import ALICE, BOB, pubkey, signed_fields
+
+EVENTS = [
+    signed_fields(key, kind, str(number), tags, at)
+    for number, (key, kind, at, tags) in enumerate(
+        (key, kind, at, tags)
+        for key in (ALICE, BOB)
+        for kind in (1, 7)
+        for at in (10, 10, 20, 30)
+        for tags in ([], [["t", "a"], ["t", "b"]], [["t", "a"], ["p", pubkey(BOB)], ["T", "a"]])
+    )
+]
+VIEW = view_of(*map(to_event, EVENTS))
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "ids": st.lists(st.sampled_from([event["id"] for event in EVENTS] + ["1" * 64]), max_size=9),
+        "authors": st.lists(st.sampled_from([pubkey(ALICE), pubkey(BOB), "0" * 64]), max_size=3),
+        "kinds": st.lists(st.sampled_from([1, 7, 9]), max_size=2),
+        "#t": st.lists(st.sampled_from("abc"), max_size=2),
+        "#T": st.lists(st.sampled_from("ab"), max_size=2),
+        "#p": st.lists(st.sampled_from([pubkey(ALICE), pubkey(BOB)]), max_size=2),
+        "since": st.sampled_from([0, 9, 10, 11, 20, 31]),
+        "until": st.sampled_from([0, 9, 10, 19, 30, 2**53 - 1]),
+        "limit": st.sampled_from([0, 1, 2, 5, 30, 10**6]),
+    },
+)
+
+
+def ids(view: EventsView, asked: list[dict[str, Any]], seq_end: int = 10**9) -> list[str]:
+    pages = EventScan(view).pages(RELAY, list(map(parse_filter, asked)), seq_end, 20, 40)
+    by_seq = {row[0]: row[1].hex() for row in view.db.execute("SELECT seq, id FROM event")}
+    return [by_seq[row.seq] for page in pages for row in page]
+
+
+@settings(max_examples=500)
+@given(st.lists(FILTERS, min_size=1, max_size=3))
+def test_a_scan_gives_what_the_dumb_oracle_gives_in_its_order(asked: list[dict[str, Any]]) -> None:
+    assert ids(VIEW, asked) == oracles.answer(asked, EVENTS, 20, 40)
+
+
+@pytest.mark.parametrize("seq_end", [0, 1, 30])
+def test_nothing_at_or_above_the_given_position_is_seen(seq_end: int) -> None:
+    assert set(ids(VIEW, [{"limit": 40}], seq_end)) <= {event["id"] for event in EVENTS[:seq_end]}
+    assert len(ids(VIEW, [{"limit": 40}], seq_end)) == seq_end
+
+
+def test_a_relay_without_events_answers_nothing() -> None:
+    assert list(EventScan(VIEW).pages("another", [parse_filter({})], 99, 5, 5)) == []
+
+
+MANY = [
+    signed_fields((ALICE, BOB)[number % 2], 1, str(number), [["t", "x"], ["e", f"{number:064x}"]], number // 3)
+    for number in range(3 * SCAN_ROWS)
+]
+
+
+def test_a_long_walk_is_complete_in_order_and_handed_over_in_small_pages() -> None:
+    view = view_of(*map(to_event, MANY))
+    for asked in ({}, {"#t": ["x", "y"]}, {"authors": [pubkey(ALICE), pubkey(BOB)]}, {"kinds": [1]}):
+        pages = list(EventScan(view).pages(RELAY, [parse_filter(asked)], 10**9, 10**6, 10**6))
+        assert sum(map(len, pages)) == len(MANY)
+        assert max(map(len, pages)) <= SCAN_ROWS
+        rows = [row for page in pages for row in page]
+        assert rows == sorted(rows, reverse=True)
+
+
+def test_the_narrow_field_is_walked_however_wide_the_other_is() -> None:
+    view = view_of(*map(to_event, MANY))
+    asked = parse_filter({"authors": [pubkey(BOB)], "#e": [f"{1:064x}"]})
+    pages = list(EventScan(view).pages(RELAY, [asked], 10**9, 500, 500))
+    assert [len(page) for page in pages if page] == [1]
+    assert len(pages) == 1
