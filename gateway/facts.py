@@ -197,14 +197,23 @@ class TokenRevoked(Fact, frozen=True, array_like=True):
 
 
 class RowStored(Fact, frozen=True, array_like=True):
-    """A replication EVENT was stored in a relay's namespace; ``row`` is the object as sent, always last."""
+    """A replication EVENT was stored in a relay's namespace; ``row`` is the object as sent, always last.
+
+    What rows are found by stands beside it, so that a fold decodes no JSON: ids as their 32 bytes, ``body_hash`` the
+    SHA-256 of the object in one spelling. ``is_open``: it came in untokened over the normal socket. ``writer``: the
+    token's subject, "" for the relay's own.
+    """
 
     kind: ClassVar[str] = "mirror.stored"
     personal: ClassVar[bool] = True
     relay_key: str
-    relay_id: str
-    open: bool  # came in untokened over the normal socket: never served on a mirror
-    writer: str  # the token's subject, "" for the relay's own
+    relay_id: bytes
+    row_id: bytes
+    row_kind: int
+    created_at: int
+    body_hash: bytes
+    is_open: bool
+    writer: str
     row: bytes
 
 

@@ -1,0 +1,140 @@
+"""Frames of the replication protocol: text from a client to a typed value, and values to text.
+
+Invariant: `decode` is total: any message becomes one of `ClientFrame`, never an exception; an EVENT's object keeps the
+bytes in which it came. This module must not know tokens, relays or connections.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+NOT_JSON = "Invalid message payload"
+NOT_A_FRAME = "Malformed Nostr frame"
+NO_EVENT = "Invalid EVENT payload"
+NO_SUB = "REQ frame missing subscription id"
+TOKEN_REQUIRED = "auth token required for replication"  # noqa: S105 - a sentence, not a secret
+FILTERS_REQUIRED = "replication filters required on replication channel"
+EVENT_ON_OPEN = "replication token missing; event accepted on open relay"
+REQ_ON_OPEN = "replication token missing; REQ accepted on open relay"
+VERB_CHARS_MAX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """EVENT with an object; ``text`` is the object's JSON as sent."""
+
+    fields: dict[str, Any]
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """REQ with a subscription id that is a string; filters are not looked at yet."""
+
+    sub_id: str
+    filters: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """CLOSE."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """AUTH with a token that is to take the place of the session's."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Anything else; ``notice`` says what is wrong."""
+
+    notice: str
+
+
+ClientFrame = Publish | Request | Close | Renewal | Malformed
+
+_frame = msgspec.json.Decoder(list[msgspec.Raw])
+_value = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(message: str | bytes | list[Any]) -> ClientFrame:
+    """Read one message; binary ones are refused, a frame that is decoded already is taken as it is."""
+    if isinstance(message, list):
+        try:
+            message = _encode(message).decode()
+        except (ValueError, OverflowError, RecursionError):  # a number beyond 64 bits: JSON that nobody can keep
+            return Malformed(NOT_JSON)
+    if isinstance(message, bytes):
+        return Malformed(NOT_JSON)
+    try:
+        parts = _frame.decode(message)
+        values = [_value.decode(part) for part in parts]
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return Malformed(NOT_A_FRAME if _is_json(message) else NOT_JSON)
+    return _typed(values, parts)
+
+
+def _is_json(message: str) -> bool:
+    """Tell JSON that is no array from what is no JSON: the array's decoder stops at the first character of both."""
+    try:
+        _value.decode(message)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
+    match values:
+        case ["EVENT", dict(fields), *_]:
+            return Publish(fields, bytes(parts[1]))
+        case ["EVENT", *_]:
+            return Malformed(NO_EVENT)
+        case ["REQ", str(sub_id), *filters] if sub_id:
+            return Request(sub_id, filters)
+        case ["REQ", *_]:
+            return Malformed(NO_SUB)
+        case ["CLOSE", str(sub_id)]:
+            return Close(sub_id)
+        case ["AUTH", str(token)]:
+            return Renewal(token)
+        case [str(verb), *_]:
+            return Malformed(f"unsupported: {verb[:VERB_CHARS_MAX]} frames are not understood here")
+        case _:
+            return Malformed(NOT_A_FRAME)
+
+
+def ok(row_id: str | None, accepted: bool, reason: str) -> str:
+    """Encode the answer to an EVENT."""
+    return _encode(("OK", row_id, accepted, reason)).decode()
+
+
+def eose(sub_id: str) -> str:
+    """Encode the end of stored rows."""
+    return _encode(("EOSE", sub_id)).decode()
+
+
+def closed(sub_id: str, reason: str) -> str:
+    """Encode a refused subscription."""
+    return _encode(("CLOSED", sub_id, reason)).decode()
+
+
+def notice(text: str) -> str:
+    """Encode a sentence; old clients read these alone."""
+    return _encode(("NOTICE", text)).decode()
+
+
+def revoked(reason: str, sequence: int) -> str:
+    """Encode what a session hears before its token's revocation closes it."""
+    return _encode(("TOKEN", "REVOKED", {"reason": reason, "sequence": sequence})).decode()
+
+
+def row_event(sub_id: str, row: bytes) -> str:
+    """Wrap a row, as it was sent, for a subscriber."""
+    return f'["EVENT",{_encode(sub_id).decode()},{row.decode()}]'

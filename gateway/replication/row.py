@@ -1,0 +1,99 @@
+"""Rows: the replication EVENT's object, checked, and kept exactly as it was sent (relay-and-mirror §4).
+
+Invariant: a `Row` has passed every check but that of its relay; its bytes are those that came. It is not a nostr
+event: the id belongs to the event inside ``eventData``, so nothing here can verify it.
+This module must not know tokens, subscriptions or the log.
+"""
+
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.facts import RowStored
+
+HEX_64 = re.compile(r"[0-9a-f]{64}")
+CREATED_MAX = 2**53
+NOSTR_FIELDS = ("pubkey", "sig")
+
+
+class RowInvalid(Exception):
+    """The object is no row: ``reason`` is the OK's text (``invalid-event-id`` or ``invalid-event: …``)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; ids in hex. ``body_hash`` is equal for equal objects, however they were spelled."""
+
+    id: str
+    relay_id: str
+    kind: int
+    created_at: int
+    text: bytes
+    body_hash: bytes
+    signed: bool  # has ``sig`` or ``pubkey``: must also hold as a NIP-01 event
+
+
+def stored(row: Row, relay_key: str, writer: str, *, is_open: bool) -> RowStored:
+    """Turn a row into the fact that it was stored in a relay's namespace."""
+    return RowStored(
+        relay_key=relay_key,
+        relay_id=bytes.fromhex(row.relay_id),
+        row_id=bytes.fromhex(row.id),
+        row_kind=row.kind,
+        created_at=row.created_at,
+        body_hash=row.body_hash,
+        is_open=is_open,
+        writer=writer,
+        row=row.text,
+    )
+
+
+def row_of(fields: dict[str, Any], text: bytes) -> Row:
+    """Check a decoded object; ``text`` is its JSON as sent. RowInvalid with the first thing that is wrong."""
+    _demand(_hex(fields.get("id")), "invalid-event-id")
+    _demand(_hex(fields.get("relayID")), "invalid-event: relayID must be 64 lower-case hexadecimal characters")
+    kind, created_at = fields.get("kind"), fields.get("created_at")
+    _demand(type(kind) is int and 0 <= kind <= 65_535, "invalid-event: kind must be 0 to 65535")
+    _demand(
+        type(created_at) is int and 0 <= created_at < CREATED_MAX,
+        "invalid-event: created_at must be seconds since 1970, a whole number below 2^53",
+    )
+    _demand(_base64(fields.get("eventData")), "invalid-event: eventData must be standard base64 with padding")
+    for key in ("fileKey", "driveKey"):
+        _demand(isinstance(fields.get(key, ""), str), f"invalid-event: {key} must be a string")
+    return Row(
+        id=fields["id"],
+        relay_id=fields["relayID"],
+        kind=fields["kind"],
+        created_at=fields["created_at"],
+        text=text,
+        body_hash=hashlib.sha256(msgspec.json.encode(fields, order="sorted")).digest(),
+        signed=any(key in fields for key in NOSTR_FIELDS),
+    )
+
+
+def _demand(holds: bool, reason: str) -> None:
+    if not holds:
+        raise RowInvalid(reason)
+
+
+def _hex(value: object) -> bool:
+    return isinstance(value, str) and HEX_64.fullmatch(value) is not None
+
+
+def _base64(value: object) -> bool:
+    if not isinstance(value, str) or not value or len(value) % 4:
+        return False
+    try:
+        binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:  # binascii.Error, and non-ASCII
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""One connection's replication, without the connection: frames in, effects out.
+
+Invariant: every frame has an answer or an effect; a subscription is open here from its REQ until CLOSE, a refused REQ
+of the same id, or the connection's end. What is stored or searched lies in the namespace of the grant's relay; an
+untokened session writes and sees open rows alone. This module must not know sockets, the log, views or time's passing.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+from gateway.config import Mirror
+from gateway.errors import SocketRefused
+from gateway.limits import REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
+from gateway.replication import frame as wire
+from gateway.replication.audience import Subscription
+from gateway.replication.binding import Binding
+from gateway.replication.filter import Filter, FilterInvalid, filter_of, is_replication
+from gateway.replication.grant import Grant
+from gateway.replication.registration import INTERNAL
+from gateway.replication.row import Row, RowInvalid, row_of
+from gateway.replication.token import Claims
+
+MISMATCH = "relay-mismatch: this relayID does not belong to the relay"
+TOKENED, OPEN = False, True  # the values of a row's ``is_open``
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Keep a row if it is new, and answer OK when it is durable; ``notice`` is said beforehand ("" for none)."""
+
+    row: Row
+    writer: str
+    is_open: bool
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Send what is stored, then EOSE, then what comes; in place of a subscription of the same id."""
+
+    subscription: Subscription
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget a subscription, silently."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Check this token and, where it is good and of the same subject, carry on with it."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Send these texts: a frame of this kind was refused for this reason (labels of the metrics, closed sets)."""
+
+    frame: str
+    reason: str
+    texts: tuple[str, ...]
+
+
+Effect = Store | Search | Drop | Renew | Refuse
+
+
+class Session:
+    """What a connection may do and has open."""
+
+    def __init__(self, grant: Grant, mirror: Mirror) -> None:
+        self.grant, self._mirror = grant, mirror
+        accepts_any = grant.relay_key == INTERNAL and mirror.internal_relay_accepts_any
+        self._binding = Binding(grant.relay.public_names, accepts_any=accepts_any)
+        self.open: dict[str, Subscription] = {}
+
+    def take(self, message: str | bytes | list[Any], now_ms: int) -> list[Effect]:
+        """Turn one frame into effects, to be carried out in order."""
+        frame = wire.decode(message)
+        match frame:
+            case wire.Publish():
+                return [self._publish(frame, now_ms)]
+            case wire.Request():
+                return self._request(frame, now_ms)
+            case wire.Close(sub_id):
+                return self._end(sub_id)
+            case wire.Renewal(token):
+                return [Renew(token)]
+            case wire.Malformed(text):
+                return [Refuse("other", "malformed", (wire.notice(text),))]
+            case _:
+                assert_never(frame)
+
+    def visible(self, now_ms: int) -> frozenset[bool]:
+        """Say which rows the session may see now, as values of ``is_open``."""
+        if self.grant.mirror:
+            return frozenset({TOKENED, OPEN} if self._mirror.serve_open_rows else {TOKENED})
+        return frozenset({TOKENED, OPEN} if self.grant.tokened(now_ms) else {OPEN})
+
+    def renew(self, claims: Claims) -> None:
+        """Carry on with a token that was checked; SocketRefused where it is another subject's."""
+        held = self.grant.claims
+        if held is None or held.subject != claims.subject:
+            raise SocketRefused(4403, "Invalid token", "invalid-token")
+        self.grant = replace(self.grant, claims=claims)
+
+    def leave(self) -> list[Subscription]:
+        """End every subscription: the connection is gone."""
+        left, self.open = list(self.open.values()), {}
+        return left
+
+    def _missing_token(self, now_ms: int) -> bool:
+        return self.grant.mirror and not self.grant.tokened(now_ms)
+
+    def _publish(self, frame: wire.Publish, now_ms: int) -> Effect:
+        row_id = frame.fields.get("id")
+        answer_id = row_id if isinstance(row_id, str) else None
+        if not frame.fields.get("relayID"):
+            return _refused_event(answer_id, "replication-required", "replication-required")
+        if self._missing_token(now_ms):
+            refused = _refused_event(answer_id, "auth-required: the token has expired", "expired-token")
+            return replace(refused, texts=(*refused.texts, wire.notice(wire.TOKEN_REQUIRED)))
+        try:
+            row = row_of(frame.fields, frame.text)
+        except RowInvalid as error:
+            return _refused_event(answer_id, error.reason, "invalid-event")
+        if not self._binding.admits(row.relay_id):
+            return _refused_event(answer_id, MISMATCH, "relay-mismatch")
+        claims = self.grant.claims if self.grant.tokened(now_ms) else None
+        if claims is None:
+            return Store(row, "", OPEN, wire.notice(wire.EVENT_ON_OPEN))
+        return Store(row, claims.subject, TOKENED, "")
+
+    def _request(self, frame: wire.Request, now_ms: int) -> list[Effect]:
+        try:
+            filters = self._filters(frame, now_ms)
+        except _Refused as refused:
+            texts = (wire.closed(frame.sub_id[:SUB_CHARS_MAX], refused.closed), wire.notice(refused.notice))
+            return [*self._end(frame.sub_id), Refuse("REQ", refused.metric, texts)]
+        ended = self._end(frame.sub_id)
+        subscription = Subscription(self, frame.sub_id, filters)
+        self.open[frame.sub_id] = subscription
+        untokened = not self.grant.tokened(now_ms)
+        return [*ended, Search(subscription, wire.notice(wire.REQ_ON_OPEN) if untokened else "")]
+
+    def _filters(self, frame: wire.Request, now_ms: int) -> tuple[Filter, ...]:
+        """Check a REQ: its id, its filters, their relayIDs."""
+        if self._missing_token(now_ms):
+            raise _Refused("auth-required: the token has expired", wire.TOKEN_REQUIRED, "expired-token")
+        if not frame.filters or not all(map(is_replication, frame.filters)):
+            raise _Refused(
+                f"replication-required: {wire.FILTERS_REQUIRED}", wire.FILTERS_REQUIRED, "replication-required"
+            )
+        if len(frame.sub_id) > SUB_CHARS_MAX:
+            raise _invalid(f"a subscription id has at most {SUB_CHARS_MAX} characters")
+        if len(frame.filters) > REPLICATION_FILTERS_MAX:
+            raise _invalid(f"a REQ has at most {REPLICATION_FILTERS_MAX} filters")
+        if frame.sub_id not in self.open and len(self.open) >= self._mirror.subscriptions_max:
+            text = f"rate-limited: at most {self._mirror.subscriptions_max} subscriptions at once"
+            raise _Refused(text, text, "rate-limited")
+        limits = {"limit_default": self._mirror.limit_default, "limit_max": self._mirror.limit_max}
+        try:
+            filters = tuple(filter_of(fields, **limits) for fields in frame.filters)
+        except FilterInvalid as error:
+            raise _invalid(str(error)) from error
+        if not all(self._binding.admits(relay_id.hex()) for each in filters for relay_id in each.relay_ids):
+            raise _Refused(MISMATCH, MISMATCH, "relay-mismatch")
+        return filters
+
+    def _end(self, sub_id: str) -> list[Effect]:
+        subscription = self.open.pop(sub_id, None)
+        return [] if subscription is None else [Drop(subscription)]
+
+
+class _Refused(Exception):
+    """A REQ that is refused: the CLOSED's text, the NOTICE's, and the metric's label."""
+
+    def __init__(self, closed: str, notice: str, metric: str) -> None:
+        super().__init__(closed)
+        self.closed, self.notice, self.metric = closed, notice, metric
+
+
+def _invalid(text: str) -> _Refused:
+    return _Refused(f"invalid: {text}", f"invalid: {text}", "invalid-filter")
+
+
+def _refused_event(row_id: str | None, reason: str, metric: str) -> Refuse:
+    return Refuse("EVENT", metric, (wire.ok(row_id, False, reason),))

@@ -1,0 +1,74 @@
+"""Frames: any text is one, and answers are JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.replication import frame as wire
+from gateway.replication.frame import Close, Malformed, Publish, Renewal, Request, decode
+
+
+@pytest.mark.parametrize(
+    ("message", "frame"),
+    [
+        ('["EVENT", {"a" : 1.10 }]', Publish({"a": 1.1}, b'{"a" : 1.10 }')),
+        ('["EVENT",{},"more"]', Publish({}, b"{}")),
+        ('["REQ","s",{"relayID":"x"},5]', Request("s", [{"relayID": "x"}, 5])),
+        ('["CLOSE","s"]', Close("s")),
+        ('["AUTH","t"]', Renewal("t")),
+        ("", Malformed("Invalid message payload")),
+        ('["EVENT",{', Malformed("Invalid message payload")),
+        ('["EVENT",{"a":"\\ud800"}]', Malformed("Invalid message payload")),
+        (b'["CLOSE","s"]', Malformed("Invalid message payload")),
+        ("[" * 50_000, Malformed("Invalid message payload")),
+        ("{}", Malformed("Malformed Nostr frame")),
+        ("5", Malformed("Malformed Nostr frame")),
+        ("[]", Malformed("Malformed Nostr frame")),
+        ("[5]", Malformed("Malformed Nostr frame")),
+        ('["EVENT"]', Malformed("Invalid EVENT payload")),
+        ('["EVENT","x"]', Malformed("Invalid EVENT payload")),
+        ('["REQ"]', Malformed("REQ frame missing subscription id")),
+        ('["REQ",5,{}]', Malformed("REQ frame missing subscription id")),
+        ('["REQ",""]', Malformed("REQ frame missing subscription id")),
+        ('["COUNT","s"]', Malformed("unsupported: COUNT frames are not understood here")),
+        ('["CLOSE"]', Malformed("unsupported: CLOSE frames are not understood here")),
+        ('["AUTH",{}]', Malformed("unsupported: AUTH frames are not understood here")),
+    ],
+)
+def test_each_message_is_one_frame(message, frame):
+    assert decode(message) == frame
+
+
+def test_a_frame_that_was_decoded_elsewhere_is_taken_as_it_is():
+    assert decode(["EVENT", {"id": "x"}]) == Publish({"id": "x"}, b'{"id":"x"}')
+    assert decode(["EVENT", {"id": float("nan")}]) == Publish({"id": None}, b'{"id":null}')
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+VERBS = st.sampled_from(["EVENT", "REQ", "CLOSE", "AUTH", "X"])
+
+
+@given(st.text() | st.binary() | JSON.map(json.dumps) | st.tuples(VERBS, JSON, JSON).map(json.dumps))
+def test_any_message_is_a_frame(message):
+    assert isinstance(decode(message), wire.ClientFrame)
+
+
+@given(st.lists(JSON, max_size=3))
+def test_any_decoded_list_is_a_frame(message):
+    assert isinstance(decode(message), wire.ClientFrame)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_answers_are_the_json_that_the_protocol_says(text):
+    assert json.loads(wire.ok(text, False, text)) == ["OK", text, False, text]
+    assert json.loads(wire.ok(None, True, "stored")) == ["OK", None, True, "stored"]
+    assert json.loads(wire.eose(text)) == ["EOSE", text]
+    assert json.loads(wire.closed(text, text)) == ["CLOSED", text, text]
+    assert json.loads(wire.notice(text)) == ["NOTICE", text]
+    assert json.loads(wire.revoked(text, 3)) == ["TOKEN", "REVOKED", {"reason": text, "sequence": 3}]
+    assert json.loads(wire.row_event(text, b'{"a":1}')) == ["EVENT", text, {"a": 1}]
