@@ -62,8 +62,7 @@ class TableView:
 
     def bookmark(self) -> tuple[int, str, int, bytes] | None:
         """(version, origin, position, root) as of the last commit, or None for a new view."""
-        row = self.db.execute("SELECT version, origin, position, root FROM bookmark").fetchone()
-        return (row[0], row[1], row[2], bytes(row[3])) if row else None
+        return bookmark_of(self.db)
 
     @property
     def due(self) -> bool:
@@ -108,3 +107,11 @@ class TableView:
         for row in self.rows():
             digest.update(cbor2.dumps(row))
         return digest.digest()
+
+
+def bookmark_of(db: sqlite3.Connection) -> tuple[int, str, int, bytes] | None:
+    """Read (version, origin, position, root) from a view's database, or None if nothing was ever sealed in it."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bookmark'").fetchone():
+        return None
+    row = db.execute("SELECT version, origin, position, root FROM bookmark").fetchone()
+    return (row[0], row[1], row[2], bytes(row[3])) if row else None

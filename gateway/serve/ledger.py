@@ -7,11 +7,11 @@ This module must not know what any fact means.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from eventlog.disk.log import Log
+from eventlog.disk.log import Appendable
 from eventlog.errors import LogClosed, LogFailed
 from eventlog.record import Draft, Record
 from eventlog.view import TableView
@@ -43,11 +43,12 @@ class Ticket:
 class Ledger:
     """Append facts, and wait until the views show them. The views are read directly, never written, by others."""
 
-    def __init__(self, log: Log, views: Mapping[str, TableView]) -> None:
+    def __init__(self, log: Appendable, views: Mapping[str, TableView]) -> None:
         self.log = log
         self.views = views
         self.applied = min((view.position for view in views.values()), default=log.durable_size)
         self._waiters: deque[Ticket] = deque()  # in order of seq: submits are
+        self.watchers: list[Callable[[Sequence[Record]], None]] = []  # told what was just applied; must not wait
 
     async def record(self, drafts: Sequence[Draft]) -> int:
         """Append; return the first seq once all are durable and applied. Cancelled: it may still commit."""
@@ -86,6 +87,8 @@ class Ledger:
             if view.due:
                 view.commit(self.log.origin, self.log.root_at(position))
         self.applied = position
+        for watch in self.watchers:
+            watch(records)
         while self._waiters and self._waiters[0].seq_end <= position:
             self._waiters.popleft().settle()
 

@@ -1,0 +1,262 @@
+"""The log's segment files, read: from a seq on, piece by piece, or one record at a time.
+
+Shared by the log itself and by whoever only looks (audits on a running server's data). Sequential reads check every
+frame's CRC; a record read alone is checked against its own commitment. What fails is `Corrupt`, with file and byte.
+Files are never written here; each `piece` opens its own descriptor, so it may be called from a thread, while `stored`
+keeps some open and belongs to one thread.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from itertools import chain
+from os.path import join
+from struct import Struct
+
+from eventlog import frame as frames
+from eventlog import index as indexes
+from eventlog import segment
+from eventlog.disk.durable import Disk, read_whole
+from eventlog.errors import Absent, Corrupt, Torn
+from eventlog.frame import Frame
+from eventlog.index import FrameIndex, Place
+from eventlog.limits import FRAME_BYTES_MAX, OPEN_SEGMENTS_MAX, READ_BYTES, SEGMENT_HEAD_BYTES_MAX
+from eventlog.merkle import EMPTY_ROOT
+from eventlog.record import Record, decode
+
+_TWO_ENDS = Struct(">II")
+_INDEX_BYTES_MAX = 64 * 1024 * 1024  # a segment of nothing but one-record frames of no payload stays far below
+
+
+class SegmentFile:
+    """One segment: its head, and where its frames begin."""
+
+    def __init__(self, disk: Disk, directory: str, first_seq: int) -> None:
+        self.disk = disk
+        self.first_seq = first_seq
+        self.path = join(directory, segment.name_of(first_seq))
+        self.index_path = self.path.removesuffix(segment.SUFFIX) + indexes.SUFFIX
+        self._head: tuple[segment.Head, int] | None = None
+        self._index: FrameIndex | None = None
+
+    def head(self) -> segment.Head:
+        """Read the head item, once."""
+        return self._opening()[0]
+
+    @property
+    def head_bytes(self) -> int:
+        """Where the first frame begins."""
+        return self._opening()[1]
+
+    def _opening(self) -> tuple[segment.Head, int]:
+        if self._head is None:
+            start = read_whole(self.disk, self.path, SEGMENT_HEAD_BYTES_MAX + 16)
+            try:
+                self._head = segment.decode_head(start or b"")
+            except Corrupt as flaw:
+                raise flaw.at(self.path, 0) from None
+            if self._head[0].first_seq != self.first_seq:
+                raise Corrupt(f"the segment says it begins with seq {self._head[0].first_seq}", self.path, 0)
+        return self._head
+
+    @property
+    def index(self) -> FrameIndex:
+        """The frames' places: from the ``.idx`` file if it is whole and fits, else from the frames' heads."""
+        if self._index is None:
+            self._index = self._stored_index() or self.index_frames()[0]
+        return self._index
+
+    @index.setter
+    def index(self, index: FrameIndex) -> None:
+        self._index = index
+
+    def _stored_index(self) -> FrameIndex | None:
+        data = read_whole(self.disk, self.index_path, _INDEX_BYTES_MAX)
+        if data is None:
+            return None
+        try:
+            index = indexes.decode(data, self.first_seq)
+        except Corrupt:
+            return None  # derived data: rebuilt from the segment
+        return index if index.end_bytes == self.file_bytes() else None
+
+    def file_bytes(self) -> int:
+        """Give the file's size as it is now."""
+        fd = self.disk.open(self.path)
+        try:
+            return self.disk.size(fd)
+        finally:
+            self.disk.close(fd)
+
+    def index_frames(self) -> tuple[FrameIndex, Corrupt | None]:
+        """Walk from head to head; stops at the first byte that is none, and says why (bodies are not checked)."""
+        head, at = self._opening()
+        index = FrameIndex(at, head.first_seq)
+        fd = self.disk.open(self.path)
+        try:
+            file_bytes = self.disk.size(fd)
+            while at < file_bytes:
+                found = frames.decode_head(self.disk.read(fd, frames.HEAD_BYTES, at), 0, head.salt)
+                _check_follows(found, index.end_seq, file_bytes - at)
+                index.add(found.first_seq, found.count, found.frame_bytes)
+                at += found.frame_bytes
+        except Corrupt as flaw:
+            return index, flaw.at(self.path, at)
+        finally:
+            self.disk.close(fd)
+        return index, None
+
+    def pieces(self, at: int, stop: int) -> Iterator[tuple[int, list[Frame]]]:
+        """Read frames from byte ``at`` to ``stop``: (offset, frames) by the piece; Corrupt at the first bad one."""
+        salt = self.head().salt
+        fd = self.disk.open(self.path)
+        try:
+            while at < stop:
+                found = frames.split(self.disk.read(fd, min(READ_BYTES, stop - at), at), salt)
+                if not found.frames and stop - at > READ_BYTES and isinstance(found.flaw, Torn):
+                    found = frames.split(self.disk.read(fd, min(FRAME_BYTES_MAX, stop - at), at), salt)
+                if found.frames:
+                    yield at, found.frames
+                at += found.used
+                if found.flaw is not None and (not isinstance(found.flaw, Torn) or not found.frames):
+                    raise found.flaw.at(self.path, at)
+        finally:
+            self.disk.close(fd)
+
+
+def _check_follows(head: frames.Head, seq: int, bytes_left: int) -> None:
+    if head.first_seq != seq:
+        raise Corrupt(f"a frame begins with seq {head.first_seq}, not {seq}")
+    if head.frame_bytes > bytes_left:
+        raise Torn(f"the frame at seq {seq} is cut off")
+
+
+class Segments:
+    """All segments of a log in order, as one row of records."""
+
+    def __init__(self, disk: Disk, directory: str, files: Sequence[SegmentFile]) -> None:
+        self.disk, self.directory = disk, directory
+        self._files = list(files)
+        self._firsts = [file.first_seq for file in files]
+        self._open: OrderedDict[int, int] = OrderedDict()  # first seq -> descriptor, least recently used first
+
+    @classmethod
+    def found(cls, disk: Disk, directory: str) -> "Segments":
+        """List the segments in a directory."""
+        seqs = [segment.first_seq_of(name) for name in disk.entries(directory)]
+        return cls(
+            disk, directory, [SegmentFile(disk, directory, seq) for seq in sorted(s for s in seqs if s is not None)]
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[SegmentFile]:
+        return iter(self._files)
+
+    def __getitem__(self, at: int) -> SegmentFile:
+        return self._files[at]
+
+    def add(self, file: SegmentFile) -> None:
+        """Take in the next segment."""
+        self._files.append(file)
+        self._firsts.append(file.first_seq)
+
+    @property
+    def end_seq(self) -> int:
+        """The seq after the last record in the files, durable or not."""
+        return self._files[-1].index.end_seq if self._files else 0
+
+    def _holding(self, seq: int) -> SegmentFile:
+        at = bisect_right(self._firsts, seq) - 1
+        if at < 0 or seq >= self._files[at].index.end_seq:
+            raise Absent(f"there is no record {seq}")
+        return self._files[at]
+
+    def pieces(self, start: int, stop: int) -> Iterator[list[Record]]:
+        """Read the records from ``start`` up to ``stop``, some at a time; each piece but the last ends with a frame."""
+        while start < stop:
+            file = self._holding(start)
+            offset = file.index.find(start).offset
+            for at, found in file.pieces(offset, file.index.end_bytes):
+                records = self._decoded(file, at, found)
+                first, end = records[0].seq, records[-1].seq + 1
+                if first < start or end > stop:
+                    records = records[max(start - first, 0) : stop - first]
+                if records:
+                    yield records
+                start = end
+                if start >= stop:
+                    return
+            if start < file.index.end_seq:
+                raise Corrupt(f"the segment ends before seq {start}", file.path, file.index.end_bytes)
+
+    def piece(self, start: int, stop: int) -> list[Record]:
+        """Read the next piece alone; safe in a thread."""
+        return next(self.pieces(start, stop))
+
+    def _decoded(self, file: SegmentFile, at: int, found: list[Frame]) -> list[Record]:
+        try:
+            if len(found) == 1:
+                return found[0].records()
+            return list(chain.from_iterable(frame.records() for frame in found))
+        except Corrupt as flaw:
+            raise flaw.at(file.path, at) from None
+
+    def stored(self, seq: int) -> bytes:
+        """Read one record's stored bytes, unchecked; Absent if there is none."""
+        file = self._holding(seq)
+        fd = self._descriptor(file)
+        place = file.index.find(seq)
+        table = place.offset + frames.HEAD_BYTES + 5
+        position = seq - place.first_seq
+        if position:
+            start, end = _TWO_ENDS.unpack(self.disk.read(fd, 8, table + 4 * position - 4))
+        else:
+            start, end = 0, int.from_bytes(self.disk.read(fd, 4, table), "big")
+        return self.disk.read(fd, end - start, table + 4 * place.count + 3 + start)
+
+    def record(self, seq: int) -> Record:
+        """Read one record, checked against its own commitment; Absent or Corrupt."""
+        file = self._holding(seq)
+        record = decode(seq, self.stored(seq))
+        if record.payload is not None and sha256(record.payload).digest() != record.commitment:
+            raise Corrupt(f"record {seq} does not match its commitment", file.path, file.index.find(seq).offset)
+        return record
+
+    def payloads(self, seqs: Sequence[int]) -> list[bytes | None]:
+        """Read some records' payloads, each checked against its commitment; Absent or Corrupt."""
+        return [self.record(seq).payload for seq in seqs]
+
+    def root_at(self, size: int) -> bytes | None:
+        """Give the tree's root after ``size`` records if a frame ends there, else None."""
+        if size == 0:
+            return EMPTY_ROOT
+        at = bisect_right(self._firsts, size - 1) - 1
+        if at < 0:
+            return None
+        file = self._files[at]
+        place = file.index.ending_at(size)
+        return self._frame_head(file, place).root if place is not None else None
+
+    def _frame_head(self, file: SegmentFile, place: Place) -> frames.Head:
+        data = self.disk.read(self._descriptor(file), frames.HEAD_BYTES, place.offset)
+        try:
+            return frames.decode_head(data, 0, file.head().salt)
+        except Corrupt as flaw:
+            raise flaw.at(file.path, place.offset) from None
+
+    def _descriptor(self, file: SegmentFile) -> int:
+        fd = self._open.get(file.first_seq)
+        if fd is None:
+            if len(self._open) >= OPEN_SEGMENTS_MAX:
+                self.disk.close(self._open.popitem(last=False)[1])
+            fd = self._open[file.first_seq] = self.disk.open(file.path)
+        self._open.move_to_end(file.first_seq)
+        return fd
+
+    def close(self) -> None:
+        """Close what is open; nothing is lost by it."""
+        while self._open:
+            self.disk.close(self._open.popitem()[1])

@@ -1,0 +1,169 @@
+"""The log's directory, open for writing: one commit after another into the last segment, rotation, checkpoints.
+
+`open_store` makes or recovers; then `commit` and `sign` are called one at a time, from the writer's thread. Both return
+only once what they wrote is durable; whatever they raise means that the store is not to be used again.
+"""
+
+from os.path import join
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from eventlog import checkpoint as checkpoints
+from eventlog import origin as origins
+from eventlog import segment
+from eventlog.checkpoint import Checkpoint
+from eventlog.disk import durable
+from eventlog.disk.durable import Disk
+from eventlog.disk.recovery import CHECKPOINT_FILE, Recovered, leftovers, recover, seal
+from eventlog.disk.segments import SegmentFile, Segments
+from eventlog.errors import Corrupt
+from eventlog.limits import SEGMENT_BYTES_MAX
+from eventlog.origin import Origin
+
+LOCK_FILE = "LOCK"
+LOG_DIRECTORY, KEY_DIRECTORY, VIEW_DIRECTORY = "log", "keys", "views"
+KEY_FILE = "log.pem"
+_KEY_BYTES_MAX = 4_096
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """What a log that is made now gets: its name (empty: one from the dice), the time, 44 random bytes."""
+
+    name: str
+    time_ns: int
+    dice: bytes
+
+
+class Store:
+    """An open log directory; ``tree`` and ``epoch`` say where the next frame goes on."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        found: Recovered,
+        origin: Origin,
+        *,
+        key: Ed25519PrivateKey,
+        lock: int,
+        segment_bytes_max: int,
+    ) -> None:
+        self.disk, self.origin, self.segments = disk, origin, found.segments
+        self.tree, self.epoch, self.torn, self.signed = found.tree, found.epoch, found.torn, found.checkpoint
+        self._key, self._lock = key, lock
+        self._segment_bytes_max = segment_bytes_max
+        self._fd = disk.open(found.segments[-1].path, create=True)
+
+    def commit(self, frame: bytes, *, first_seq: int, count: int, time_ns: int, frontier: tuple[bytes, ...]) -> None:
+        """Append one frame and sync it; ``frontier`` is the tree's before it, for a segment that begins with it."""
+        index = self.segments[-1].index
+        if len(index) and index.end_bytes + len(frame) > self._segment_bytes_max:
+            self._rotate(first_seq, time_ns, frontier)
+            index = self.segments[-1].index
+        durable.append(self.disk, self._fd, frame, index.end_bytes)
+        index.add(first_seq, count, len(frame))
+
+    def _rotate(self, first_seq: int, time_ns: int, frontier: tuple[bytes, ...]) -> None:
+        full = self.segments[-1]
+        seal(self.disk, full, full.index)
+        head = segment.Head(self.origin.name, first_seq, time_ns, self.epoch, self.origin.salt, frontier)
+        file = _new_segment(self.disk, self.segments.directory, head)
+        self.disk.close(self._fd)
+        self._fd = self.disk.open(file.path, create=True)
+        self.segments.add(file)
+
+    def sign(self, size: int, root: bytes) -> None:
+        """Replace the checkpoint by one over ``size`` records, all of them durable."""
+        checkpoint = Checkpoint(self.origin.name, size, root)
+        note = checkpoints.sign(checkpoint, self._key)
+        durable.replace(self.disk, join(self.segments.directory, CHECKPOINT_FILE), note)
+        self.signed = checkpoint
+
+    def close(self) -> None:
+        """Close every file and free the lock. Durability is not its business: that was done by each commit."""
+        self.segments.close()
+        self.disk.close(self._fd)
+        self.disk.close(self._lock)
+
+
+def open_store(disk: Disk, directory: str, birth: Birth, *, segment_bytes_max: int = SEGMENT_BYTES_MAX) -> Store:
+    """Open the log under ``directory``, or make one; Locked, Corrupt, or OSError."""
+    durable.make_directories(disk, directory)
+    lock = disk.lock(join(directory, LOCK_FILE))
+    try:
+        origin, key = _identity(disk, directory, birth)
+        log_directory = join(directory, LOG_DIRECTORY)
+        for name in leftovers(disk.entries(log_directory)):
+            disk.unlink(join(log_directory, name))
+        if not len(Segments.found(disk, log_directory)):
+            _new_segment(disk, log_directory, segment.Head(origin.name, 0, birth.time_ns, 1, origin.salt, ()))
+        found = recover(disk, log_directory, origin.name, origin.public_key)
+        return Store(disk, found, origin, key=key, lock=lock, segment_bytes_max=segment_bytes_max)
+    except BaseException:
+        disk.close(lock)
+        raise
+
+
+def _new_segment(disk: Disk, directory: str, head: segment.Head) -> SegmentFile:
+    path = join(directory, segment.name_of(head.first_seq))
+    durable.replace(disk, path, segment.encode_head(head))
+    return SegmentFile(disk, directory, head.first_seq)
+
+
+def read_origin(disk: Disk, directory: str) -> Origin | None:
+    """Read the identity of the log under ``directory``, or None if there is no log; Corrupt."""
+    path = join(directory, LOG_DIRECTORY, origins.FILE)
+    data = durable.read_whole(disk, path, origins.FILE_BYTES_MAX)
+    if data is None:
+        return None
+    try:
+        return origins.decode(data)
+    except Corrupt as flaw:
+        raise flaw.at(path, 0) from None
+
+
+def _identity(disk: Disk, directory: str, birth: Birth) -> tuple[Origin, Ed25519PrivateKey]:
+    key_path = join(directory, KEY_DIRECTORY, KEY_FILE)
+    origin = read_origin(disk, directory)
+    if origin is None:
+        return _make_identity(disk, directory, key_path, birth)
+    pem = durable.read_whole(disk, key_path, _KEY_BYTES_MAX)
+    if pem is None:
+        raise Corrupt("the key that signs this log's checkpoints is missing; put it back from a copy", key_path, 0)
+    key = _parse_key(pem, key_path)
+    if key.public_key().public_bytes_raw() != origin.public_key:
+        raise Corrupt("this key is not the one that the log was made with; put that one back", key_path, 0)
+    return origin, key
+
+
+def _parse_key(pem: bytes, path: str) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise Corrupt("this is not a private key in PEM form", path, 0) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Corrupt("this is not an Ed25519 key", path, 0)
+    return key
+
+
+def _make_identity(disk: Disk, directory: str, key_path: str, birth: Birth) -> tuple[Origin, Ed25519PrivateKey]:
+    log_directory = join(directory, LOG_DIRECTORY)
+    durable.make_directories(disk, log_directory)
+    durable.make_directories(disk, join(directory, KEY_DIRECTORY), secret=True)
+    if len(Segments.found(disk, log_directory)):
+        raise Corrupt("there are segments but no origin; put it back from a copy", join(log_directory, origins.FILE), 0)
+    seed, salt, name = birth.dice[:32], birth.dice[32:36], birth.dice[36:44]
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    # The key first: an origin whose key is missing could never be opened.
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    durable.replace(disk, key_path, pem, secret=True)
+    public = key.public_key().public_bytes_raw()
+    origin = Origin(birth.name or f"heliograph/{name.hex()}", birth.time_ns, public, int.from_bytes(salt, "big"))
+    durable.replace(disk, join(log_directory, origins.FILE), origins.encode(origin))
+    return origin, key
