@@ -1,0 +1,127 @@
+"""Where the replication rows are: an index that points into the log by seq; bodies stay in the log.
+
+Invariant: a namespace is (relay, relayID, open or tokened); within one, an id has at most `BODIES_PER_ROW_MAX`
+differing bodies, each by another subject. A relay that is taken away takes its rows out of the index.
+This module must not know sessions; it answers filters with seqs.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from eventlog.record import Record
+from eventlog.view import TableView
+from gateway.facts import RelayUnregistered, RowStored, fact_of
+from gateway.replication.filter import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One of the bodies kept under an id."""
+
+    writer: str
+    body_hash: bytes
+
+
+class RowsView(TableView):
+    """Rows by namespace: by time for REQs, by id for duplicates, by seq for catching up."""
+
+    name: ClassVar[str] = "rows"
+    kinds: ClassVar[frozenset[str]] = frozenset({RowStored.kind, RelayUnregistered.kind})
+    tables: ClassVar[tuple[str, ...]] = ("spaces", "rows")
+    schema: ClassVar[str] = """
+        CREATE TABLE IF NOT EXISTS spaces (
+            space INTEGER PRIMARY KEY, relay_key TEXT, relay_id BLOB, is_open INTEGER, count INTEGER,
+            UNIQUE (relay_key, relay_id, is_open));
+        CREATE TABLE IF NOT EXISTS rows (
+            space INTEGER, seq INTEGER, row_id BLOB, row_kind INTEGER, created_at INTEGER, writer TEXT, body_hash BLOB,
+            PRIMARY KEY (space, seq)) WITHOUT ROWID;
+        CREATE INDEX IF NOT EXISTS rows_by_id ON rows (space, row_id);
+        CREATE INDEX IF NOT EXISTS rows_by_time ON rows (space, created_at DESC, row_id, seq, row_kind);
+    """
+
+    def fold(self, record: Record) -> None:
+        """Take in a row, or forget a relay's."""
+        fact = fact_of(record)
+        if isinstance(fact, RowStored):
+            self._store(fact, record.seq)
+        elif isinstance(fact, RelayUnregistered):
+            self._forget(fact.relay_key)
+
+    def kept(self, relay_key: str, relay_id: bytes, row_id: bytes, *, is_open: bool) -> list[Kept]:
+        """List the bodies under an id, in the order in which they came."""
+        found = self.db.execute(
+            "SELECT writer, body_hash FROM rows JOIN spaces USING (space) "
+            "WHERE relay_key = ? AND relay_id = ? AND is_open = ? AND row_id = ? ORDER BY seq",
+            (relay_key, relay_id, is_open, row_id),
+        )
+        return [Kept(writer, body_hash) for writer, body_hash in found]
+
+    def newest(self, relay_key: str, filters: Iterable[Filter], visible: Collection[bool]) -> list[int]:
+        """Give the seqs that filters ask for: each filter's newest ``limit``, together newest first, each once."""
+        found: set[tuple[int, bytes, int]] = set()
+        for each in filters:
+            found.update(self._newest(relay_key, each, visible))
+        return [seq for _, _, seq in sorted(found)]
+
+    def since(self, relay_key: str, filters: Iterable[Filter], visible: Collection[bool], seq: int) -> list[int]:
+        """Give the seqs from ``seq`` on that filters ask for, ``limit`` aside, in the order of the log."""
+        found: set[int] = set()
+        for each in filters:
+            where, values = self._where(relay_key, each, visible)
+            query = f"SELECT seq FROM rows {where} AND seq >= ?"  # noqa: S608 - terms are constants, values are bound
+            found.update(row[0] for row in self.db.execute(query, (*values, seq)))
+        return sorted(found)
+
+    def count(self, relay_key: str) -> int:
+        """Count a relay's rows, open ones included."""
+        found = self.db.execute("SELECT total(count) FROM spaces WHERE relay_key = ?", (relay_key,)).fetchone()
+        return int(found[0])
+
+    def _newest(self, relay_key: str, each: Filter, visible: Collection[bool]) -> Iterable[tuple[int, bytes, int]]:
+        where, values = self._where(relay_key, each, visible)
+        wanted = "SELECT -created_at, row_id, seq FROM rows"
+        query = f"{wanted} {where} ORDER BY created_at DESC, row_id, seq LIMIT ?"
+        return self.db.execute(query, (*values, each.limit))
+
+    def _where(self, relay_key: str, each: Filter, visible: Collection[bool]) -> tuple[str, tuple[object, ...]]:
+        """Write a filter as SQL; what was not given makes no condition, so that the planner picks the right index."""
+        spaces = self._spaces(relay_key, each.relay_ids, visible)
+        if each.nothing or not spaces:
+            return "WHERE 0", ()
+        terms, values = [f"space IN ({_marks(spaces)})"], list[object](spaces)
+        for column, wanted in (("row_id", each.ids), ("row_kind", each.kinds)):
+            if wanted is not None:
+                terms.append(f"{column} IN ({_marks(wanted)})")
+                values += sorted(wanted)
+        for comparison, bound in ((">=", each.since), ("<=", each.until)):
+            if bound is not None:
+                terms.append(f"created_at {comparison} ?")
+                values.append(bound)
+        return f"WHERE {' AND '.join(terms)}", tuple(values)
+
+    def _spaces(self, relay_key: str, relay_ids: Iterable[bytes], visible: Collection[bool]) -> list[int]:
+        query = "SELECT space FROM spaces WHERE relay_key = ? AND relay_id = ? AND is_open = ?"
+        keys = [(relay_key, relay_id, is_open) for relay_id in sorted(relay_ids) for is_open in sorted(visible)]
+        return [row[0] for key in keys for row in self.db.execute(query, key)]
+
+    def _store(self, fact: RowStored, seq: int) -> None:
+        key = (fact.relay_key, fact.relay_id, fact.is_open)
+        space = self.db.execute(
+            "INSERT INTO spaces (relay_key, relay_id, is_open, count) VALUES (?, ?, ?, 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1 RETURNING space",
+            key,
+        ).fetchone()[0]
+        self.db.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (space, seq, fact.row_id, fact.row_kind, fact.created_at, fact.writer, fact.body_hash),
+        )
+
+    def _forget(self, relay_key: str) -> None:
+        self.db.execute("DELETE FROM rows WHERE space IN (SELECT space FROM spaces WHERE relay_key = ?)", (relay_key,))
+        # The namespaces stay, empty: their numbers are never given twice, whatever the order of a replay's batches.
+        self.db.execute("UPDATE spaces SET count = 0 WHERE relay_key = ?", (relay_key,))
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
