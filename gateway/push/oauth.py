@@ -5,6 +5,7 @@ hostile account file names any URL. Must not know sockets or clocks.
 """
 
 import base64
+import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ TOKEN_URIS = frozenset(
     )
 )
 _LIFETIME_S = 3600
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}", re.ASCII)  # it becomes part of a path
 
 
 class AnswerInvalid(ValueError):
@@ -69,6 +71,8 @@ def account(raw: bytes, *, any_token_uri: bool) -> Account:
         key = serialization.load_pem_private_key(read.private_key.encode(), password=None)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as why:
         raise ConfigInvalid(f"this is not a service account file in Google's format: {why}") from None
+    if not _PROJECT.fullmatch(read.project_id):
+        raise ConfigInvalid(f"the service account's project_id {read.project_id!r} cannot be one")
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ConfigInvalid("the service account's private_key is not an RSA key")
     if read.token_uri not in TOKEN_URIS and not any_token_uri:

@@ -112,10 +112,19 @@ class Turns:
         if not lane.taken and not lane.more:
             self._drop(key, lane)
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Whether it is in memory: waiting its turn, or handed out."""
-        lane = self._lanes.get((delivery.tenant, delivery.project))
-        return lane is not None and delivery.key in lane.taken
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Take a delivery out of its lane's wait, as if it had been handed out; False where it has been already.
+
+        It must be forgotten in the end; it holds no connection.
+        """
+        lane = self._lane(delivery.tenant, delivery.project)
+        if delivery.key not in lane.taken:
+            lane.taken.add(delivery.key)
+            return True
+        waiting = [held for held in lane.due if held.key == delivery.key]
+        for held in waiting:
+            lane.due.remove(held)
+        return bool(waiting)
 
     def brake(self, project: str, until_ms: int) -> None:
         """Let nothing of a project go before then; a later end wins."""

@@ -48,6 +48,7 @@ class Ledger:
         self.views = views
         self.applied = min((view.position for view in views.values()), default=log.durable_size)
         self._waiters: deque[Ticket] = deque()  # in order of seq: submits are
+        self._folded = trio.lowlevel.ParkingLot()
         self.watchers: list[Callable[[Sequence[Record]], None]] = []  # told what was just applied; must not wait
 
     async def record(self, drafts: Sequence[Draft]) -> int:
@@ -66,6 +67,11 @@ class Ledger:
         ticket = Ticket(first + len(drafts))
         self._waiters.append(ticket)
         return first, ticket
+
+    async def caught_up(self, seq_end: int) -> None:
+        """Wait until every view shows the durable records below ``seq_end``: for followers that must not run ahead."""
+        while self.applied < seq_end:
+            await self._folded.park()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fold the log's news into the views, for ever; wake whoever waited for it. Cancelled: the views are sealed."""

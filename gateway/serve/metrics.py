@@ -58,7 +58,7 @@ class Metrics:
         self.token_revocations = self._counter("gateway_relay_token_revocations", "Revocations asked for", "result")
 
     def _push(self) -> None:
-        self.push_registrations = self._counter("gateway_push_registrations", "Signed envelopes", "action", "result")
+        self.push_registrations = self._counter("gateway_push_registrations", "Signed envelopes", "result")
         self.push_events = self._counter("gateway_push_events", "Notifications handed in", "result")
         self.push_deliveries = self._counter("gateway_push_deliveries", "Answers of FCM", "outcome")
         self.push_queued = self._gauge("gateway_push_queued", "Deliveries accepted and not settled")

@@ -1,0 +1,154 @@
+"""Sending to FCM: one connection pool for all projects, one OAuth token a project (push §5).
+
+Invariants: a token is fetched by one task at a time, ahead of its end, and the old one serves while a refresh fails; a
+401 mints a new one once; every send has a deadline of at least 10 s and ends as a verdict, whatever the world does.
+This module must not know records or what a verdict leads to.
+"""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from gateway.config import FCM
+from gateway.errors import ConfigInvalid
+from gateway.limits import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
+from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body
+from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_form, token_of
+from gateway.serve.clock import Clock
+from gateway.serve.httpclient import PeerFailed, Pool, client_context
+
+TOKEN_CONNECTIONS_MAX = 2
+TOKEN_AGAIN_S = 10.0  # between two tries to refresh while the old token still serves
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
+JSON = (b"content-type", b"application/json")
+
+
+class TokenUnavailable(Exception):
+    """The world's: the token endpoint gives no token now."""
+
+
+class Credentials:
+    """One project's OAuth token: cached, refreshed ahead, one refresh in flight."""
+
+    def __init__(self, sender: Account, pool: Pool, clock: Clock) -> None:
+        self._sender, self._pool, self._clock = sender, pool, clock
+        self._lock = trio.Lock()
+        self._token: Token | None = None
+        self._ends_s = self._refresh_s = 0.0
+
+    async def bearer(self) -> str:
+        """A token that lives; raise TokenUnavailable."""
+        now_s = trio.current_time()
+        if self._token is not None and now_s < self._refresh_s:
+            return self._token.text
+        if self._token is not None and now_s < self._ends_s and self._lock.locked():
+            return self._token.text  # somebody is refreshing it
+        async with self._lock:
+            if self._token is None or trio.current_time() >= self._refresh_s:
+                await self._refresh()
+            assert self._token is not None
+            return self._token.text
+
+    def refused(self, bearer: str) -> None:
+        """Drop a token that was not accepted, unless it was replaced already."""
+        if self._token is not None and self._token.text == bearer:
+            self._token = None
+
+    async def _refresh(self) -> None:
+        form = token_form(self._sender, self._clock.now_ns() // 1_000_000_000)
+        path = urlsplit(self._sender.token_uri).path or "/"
+        try:
+            with trio.fail_after(FCM_SEND_S_MIN):
+                answer = await self._pool.post(path, [FORM], form, FCM_ANSWER_BYTES_MAX)
+            token = token_of(answer.status, answer.body)
+        except (PeerFailed, AnswerInvalid, trio.TooSlowError) as why:
+            if self._token is None or trio.current_time() >= self._ends_s:
+                self._token = None
+                raise TokenUnavailable(str(why) or "the token endpoint did not answer in time") from why
+            self._refresh_s = trio.current_time() + TOKEN_AGAIN_S
+            return
+        now_s = trio.current_time()
+        self._token = token
+        self._ends_s = now_s + token.lifetime_s
+        self._refresh_s = self._ends_s - min(TOKEN_AHEAD_S, token.lifetime_s / 4)
+
+
+class Project:
+    """One Firebase project, ready to be sent to."""
+
+    def __init__(self, sender: Account, credentials: Credentials) -> None:
+        self.path = f"/v1/projects/{sender.project_id}/messages:send"
+        self.credentials = credentials
+
+
+def read_accounts(config: FCM) -> dict[str, Account]:
+    """Read every project's service account file; raise ConfigInvalid that names the project."""
+    accounts = {}
+    for name, project in config.projects.items():
+        try:
+            raw = Path(project.credentials).read_bytes()
+            accounts[name] = account(raw, any_token_uri=config.allow_any_token_uri)
+        except OSError as why:
+            raise ConfigInvalid(f"fcm.projects.{name}.credentials: cannot read the file: {why}") from None
+        except ConfigInvalid as why:
+            raise ConfigInvalid(f"fcm.projects.{name}.credentials: {why}") from None
+    return accounts
+
+
+class Sender:
+    """All projects behind one base URL. An async context manager: leaving it closes the connections."""
+
+    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock) -> None:
+        try:
+            context = client_context(config.ca_file)
+        except OSError as why:
+            raise ConfigInvalid(f"fcm.ca_file: {why}") from None
+        self._send_s_max = max(config.send_s_max, FCM_SEND_S_MIN)
+        self._pool = Pool(config.base_url, context, config.connections_max)
+        self._token_pools: dict[str, Pool] = {}
+        self._projects: dict[str, Project] = {}
+        for name, sender in accounts.items():
+            pool = self._token_pools.setdefault(
+                sender.token_uri, Pool(sender.token_uri, context, TOKEN_CONNECTIONS_MAX)
+            )
+            self._projects[name] = Project(sender, Credentials(sender, pool, clock))
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for pool in (self._pool, *self._token_pools.values()):
+            await self._stack.enter_async_context(pool)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def knows(self, project: str) -> bool:
+        """Whether this project is configured."""
+        return project in self._projects
+
+    async def send(self, project: str, message: dict[str, Any], target: str, *, validate_only: bool) -> Verdict:
+        """Send one message; raise TokenUnavailable before anything was sent. Cancelled: it may have been delivered."""
+        to = self._projects[project]
+        body = request_body(message, validate_only=validate_only)
+        verdict = await self._once(to, body, target)
+        return await self._once(to, body, target) if isinstance(verdict, Unauthenticated) else verdict
+
+    async def _once(self, to: Project, body: bytes, target: str) -> Verdict:
+        bearer = await to.credentials.bearer()
+        headers = [(b"authorization", b"Bearer " + bearer.encode()), JSON]
+        try:
+            with trio.fail_after(self._send_s_max):
+                answer = await self._pool.post(self._pool.path + to.path, headers, body, FCM_ANSWER_BYTES_MAX)
+        except trio.TooSlowError:
+            return Transient("timeout")
+        except PeerFailed as why:
+            structlog.get_logger().warning("fcm unreachable", why=str(why))
+            return Transient("unreachable")
+        verdict = classify(answer.status, answer.header(b"retry-after"), answer.body, target)
+        if isinstance(verdict, Unauthenticated):
+            to.credentials.refused(bearer)
+        return verdict
