@@ -1,0 +1,127 @@
+"""A nostr socket as a client holds it, over trio-websocket: an implementation that is not the server's.
+
+`published` waits for the OK of each event, `rows` collects what a subscription sends. This module must not know the
+server, nor whether a row is a replicated one.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from coincurve import PrivateKey
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+MESSAGE_BYTES_MAX = 2 << 20  # above the largest frame that a gateway lets through
+ANSWER_S_MAX = 10.0
+CLOSE_S_MAX = 1.0
+
+
+class Author:
+    """A nostr key that signs events (NIP-01, BIP-340)."""
+
+    def __init__(self) -> None:
+        self._key = PrivateKey()
+        self.pubkey = self._key.public_key_xonly.format().hex()
+
+    def event(self, kind: int, content: str, tags: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
+        """A signed event of now."""
+        created_at, listed = time.time_ns() // 1_000_000_000, [list(tag) for tag in tags]
+        hashed = json.dumps(
+            [0, self.pubkey, created_at, kind, listed, content], separators=(",", ":"), ensure_ascii=False
+        )
+        digest = hashlib.sha256(hashed.encode()).digest()
+        return {
+            "id": digest.hex(),
+            "pubkey": self.pubkey,
+            "created_at": created_at,
+            "kind": kind,
+            "tags": listed,
+            "content": content,
+            "sig": self._key.sign_schnorr(digest, secrets.token_bytes(32)).hex(),
+        }
+
+
+class Wire:
+    """One open socket; every wait has a deadline, over which trio.TooSlowError is raised."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self._connection = connection
+
+    async def send(self, *frame: Any) -> None:
+        """Send one frame."""
+        await self._connection.send_message(json.dumps(frame, separators=(",", ":"), ensure_ascii=False))
+
+    async def receive(self) -> list[Any]:
+        """The next frame."""
+        with trio.fail_after(ANSWER_S_MAX):
+            frame: list[Any] = json.loads(await self._connection.get_message())
+        return frame
+
+    async def published(self, events: Sequence[dict[str, Any]]) -> dict[str, str]:
+        """Send events and wait for each one's OK: id -> reason of those that were taken; refused ones are missing."""
+        taken: dict[str, str] = {}
+        answered = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_all, events)
+            while answered < len(events):
+                frame = await self.receive()
+                if frame[0] == "OK":
+                    answered += 1
+                    taken |= {frame[1]: frame[3]} if frame[2] else {}
+        return taken
+
+    async def _send_all(self, events: Sequence[dict[str, Any]]) -> None:
+        for event in events:
+            await self.send("EVENT", event)
+
+    async def stored(self, sub: str, **query: Any) -> list[dict[str, Any]]:
+        """Ask, and collect what is stored up to EOSE; the subscription stays open."""
+        await self.send("REQ", sub, query)
+        found: list[dict[str, Any]] = []
+        while True:
+            frame = await self.receive()
+            match frame:
+                case ["EVENT", _, row]:
+                    found.append(row)
+                case ["EOSE", _]:
+                    return found
+                case ["CLOSED", _, reason]:
+                    raise ConnectionRefusedError(reason)
+                case _:
+                    pass  # a live row of another subscription, or a NOTICE
+
+    async def live(self, count: int) -> list[dict[str, Any]]:
+        """The next ``count`` rows that open subscriptions send."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            frame = await self.receive()
+            if frame[0] == "EVENT":
+                found.append(frame[2])
+        return found
+
+
+@asynccontextmanager
+async def wire(url: str) -> AsyncIterator[Wire]:
+    """Open a socket and close it at the end."""
+    async with open_websocket_url(
+        url, connect_timeout=ANSWER_S_MAX, disconnect_timeout=CLOSE_S_MAX, max_message_size=MESSAGE_BYTES_MAX
+    ) as connection:
+        yield Wire(connection)
+
+
+def replication_row(relay_id: str, text: str) -> dict[str, Any]:
+    """A replication EVENT as a worker sends it: an id, a relay, and data that the gateway cannot read."""
+    data = secrets.token_bytes(24).hex() + text.encode().hex()
+    return {
+        "id": hashlib.sha256(data.encode()).hexdigest(),
+        "relayID": relay_id,
+        "kind": 30078,
+        "created_at": time.time_ns() // 1_000_000_000,
+        "eventData": base64.b64encode(data.encode()).decode(),
+    }
