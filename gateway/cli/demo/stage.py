@@ -1,0 +1,119 @@
+"""The stage: every part set up behind a real port, the story told on it, everything gone at the end.
+
+Exit codes: 0 every step held, 1 one did not, 3 a part could not be started. This module must not know the steps.
+"""
+
+import json
+import secrets
+import signal
+import tempfile
+from pathlib import Path
+
+import httpx
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError
+
+from gateway.cli.demo.instance import Instance
+from gateway.cli.demo.phone import Phone
+from gateway.cli.demo.server import Server, started
+from gateway.cli.demo.story import Cast, tell
+from gateway.cli.demo.telling import StoryBroken, Telling
+from gateway.cli.demo.worker import Worker
+from gateway.errors import Unavailable
+
+HTTP_S_MAX = 10.0
+STOPS = (signal.SIGINT, signal.SIGTERM)
+BROKEN = (StoryBroken, httpx.HTTPError, ConnectionClosed, HandshakeError, ConnectionRefusedError, trio.TooSlowError)
+
+
+def play(*, once: bool, port: int, telling: Telling | None = None) -> int:
+    """Set the stage, tell the story, and give the exit code; without ``once`` it stays up until interrupted."""
+    telling = telling or Telling()
+    try:
+        with tempfile.TemporaryDirectory(prefix="heliograph-demo-") as directory:
+            return trio.run(_play, Path(directory), telling, once, port)
+    except Unavailable as error:
+        telling.broken(str(error))
+        return 3
+
+
+async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int:
+    instance, phone, secret = Instance("demo.example.com"), Phone(), secrets.token_hex(16)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(instance.serve)
+        await nursery.start(phone.serve)
+        phone.write_credentials(directory / "service-account.json")
+        config = configuration(instance, phone, secret)
+        telling.chapter("The stage")
+        with telling.step("a takos instance with a P-256 key of its own") as step:
+            step.outcome = instance.url
+        with telling.step("a fake FCM that speaks HTTP v1") as step:
+            step.outcome = phone.url
+        async with started(directory, config, f"127.0.0.1:{port}") as server:
+            with telling.step("the gateway, in a process of its own") as step:
+                step.outcome = f"pid {server.pid}, {server.url}"
+            code = await _told(telling, server, instance, phone, secret)
+            if code == 0 and not once:
+                await _stay(telling, server)
+            if code == 0:
+                code = await _ended(telling, server)
+        nursery.cancel_scope.cancel()
+    return code
+
+
+async def _told(telling: Telling, server: Server, instance: Instance, phone: Phone, secret: str) -> int:
+    async with httpx.AsyncClient(base_url=server.url, timeout=HTTP_S_MAX) as client:
+        cast = Cast(telling, server, instance, phone, Worker(client, secret, "demo"), client)
+        failure: BaseException | None = None
+        try:
+            await tell(cast)
+        except* BROKEN as broken:
+            failure = broken
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        if failure is not None:
+            telling.broken(str(failure) if isinstance(failure, StoryBroken) else repr(failure))
+            telling.say(server.last_words())
+    return 1 if failure else 0
+
+
+async def _stay(telling: Telling, server: Server) -> None:
+    telling.say(
+        f"\nAll {telling.held} steps held, in {telling.elapsed_s:.1f} s. The gateway stays up until you press Ctrl-C:"
+    )
+    telling.say(f"  {server.url}/")
+    with trio.open_signal_receiver(*STOPS) as signals:
+        async for _ in signals:
+            return
+
+
+async def _ended(telling: Telling, server: Server) -> int:
+    telling.chapter("The end")
+    with telling.step("SIGTERM") as step:
+        code = await server.stop()
+        step.outcome = f"exit code {code}"
+    telling.say(
+        f"\nAll {telling.held} steps held, in {telling.elapsed_s:.1f} s." if code == 0 else "\nIt did not end in order."
+    )
+    return 0 if code == 0 else 1
+
+
+def configuration(instance: Instance, phone: Phone, secret: str) -> str:
+    """The gateway's configuration for this stage, as TOML."""
+    return f"""
+[registration]
+secret = {json.dumps(secret)}
+
+[push]
+answer_wait_s = 0.3
+
+[fcm]
+base_url = {json.dumps(phone.url)}
+allow_any_token_uri = true
+
+[fcm.projects.default]
+credentials = "service-account.json"
+
+[instances.{json.dumps(instance.domain)}]
+url = {json.dumps(instance.url)}
+"""
