@@ -199,6 +199,9 @@ REASON_CHARS_MAX = 256
 OWN_TOKENS_MAX = 10_000
 """Usable tokens of workers kept in memory, so that a renewal does not issue anew; the least recent is forgotten."""
 
+RELAYS_KEPT_MAX = 10_000
+"""Relays whose description is kept in memory: a handshake asks for one. The least recent is read again."""
+
 ATTEMPT_ADDRESSES_MAX = 10_000
 """Addresses whose failing handshakes are counted: 1 MB; the least recent is forgotten."""
 
@@ -243,6 +246,15 @@ VERIFY_INLINE_MAX = 3
 
 VERIFY_QUEUE_EVENTS_MAX = 8_192
 """Signatures waiting, over all connections: half a second of work for one core. At it publishers wait unread."""
+
+PSEUDONYMS_IN_FLIGHT_MAX = 65_536
+"""New authors whose pseudonym is remembered until the view has it; as many as the log's queue holds records."""
+
+STORED_BYTES = 262_144
+"""Stored rows sent before a REQ waits for its reader: one write, and far below what may wait unread."""
+
+LIVE_ROWS = 256
+"""Rows of the log matched in one pass of the loop: about two milliseconds, then others have their turn."""
 
 BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""

@@ -50,9 +50,10 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """An EVENT or REQ of the replication protocol: the decoded frame."""
+    """An EVENT or REQ of the replication protocol, as it came; ``sub_id`` is a REQ's, "" for an EVENT."""
 
-    frame: list[Any]
+    text: str
+    sub_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,9 @@ def _slowly(text: str) -> ClientMessage:
         return Malformed(NOTICE_NOT_JSON)
     match frame:
         case ["EVENT", *_]:
-            return _event(frame)
+            return _event(frame, text)
         case ["REQ", *_]:
-            return _request(frame)
+            return _request(frame, text)
         case ["CLOSE", str(sub_id)]:
             return Close(sub_id)
         case ["CLOSE", *_]:
@@ -126,12 +127,12 @@ def _slowly(text: str) -> ClientMessage:
             return Malformed(NOTICE_NOT_A_FRAME)
 
 
-def _event(frame: list[Any]) -> ClientMessage:
+def _event(frame: list[Any], text: str) -> ClientMessage:
     if len(frame) != 2 or not isinstance(frame[1], dict):
         return Malformed(NOTICE_NO_EVENT)
     fields = frame[1]
     if "relayID" in fields:
-        return Replication(frame)
+        return Replication(text, "")
     try:
         return _checked(msgspec.convert(fields, type=Event, strict=True))
     except ValueError as error:
@@ -140,11 +141,11 @@ def _event(frame: list[Any]) -> ClientMessage:
         return BadEvent(fields["id"], f"invalid: {str(error).replace('`', '').replace('$', 'event')}")
 
 
-def _request(frame: list[Any]) -> ClientMessage:
+def _request(frame: list[Any], text: str) -> ClientMessage:
     if len(frame) < 2 or not isinstance(frame[1], str):
         return Malformed(NOTICE_NO_SUBSCRIPTION)
     if any(isinstance(raw, dict) and ("relayID" in raw or "#relay" in raw) for raw in frame[2:]):
-        return Replication(frame)
+        return Replication(text, frame[1])
     try:
         return Request(frame[1], tuple(map(parse_filter, frame[2:])))
     except NostrRefused as refusal:
@@ -164,6 +165,11 @@ def eose(sub_id: str) -> str:
 def closed(sub_id: str, reason: str) -> str:
     """Encode a refused or ended subscription."""
     return _encode(("CLOSED", sub_id, reason)).decode()
+
+
+def close(sub_id: str) -> str:
+    """Encode a CLOSE, for the mirror's side of a connection."""
+    return _encode(("CLOSE", sub_id)).decode()
 
 
 def notice(text: str) -> str:

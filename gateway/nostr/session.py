@@ -7,7 +7,7 @@ shell carries effects out in order. This module must not know sockets, the log o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from gateway.config import Relay
 from gateway.nostr import message as wire
@@ -32,7 +32,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """End a subscription, silently."""
+    """End a subscription, silently; it may be open on the mirror's side of the connection alone."""
 
     sub_id: str
 
@@ -47,9 +47,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Replicate:
-    """Hand a replication frame to the mirror."""
+    """Hand a replication frame, as it came, to the mirror."""
 
-    frame: list[Any]
+    text: str
 
 
 Effect = Store | Subscribe | Unsubscribe | Send | Replicate
@@ -84,9 +84,10 @@ class Session:
             case wire.Request(sub_id, filters):
                 return self._request(sub_id, filters)
             case wire.Close(sub_id):
-                return self._end(sub_id)
-            case wire.Replication(frame):
-                return [Replicate(frame)]
+                self.open.discard(sub_id)
+                return [Unsubscribe(sub_id)]
+            case wire.Replication(text, sub_id):
+                return [*self._end(sub_id), Replicate(text)]
             case wire.BadEvent(event_id, reason):
                 return [Send(wire.ok(event_id, False, reason), "event")]
             case wire.BadRequest(sub_id, reason):

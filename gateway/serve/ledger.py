@@ -93,6 +93,7 @@ class Ledger:
             if view.due:
                 view.commit(self.log.origin, self.log.root_at(position))
         self.applied = position
+        self._folded.unpark_all()
         for watch in self.watchers:
             watch(records)
         while self._waiters and self._waiters[0].seq_end <= position:

@@ -67,13 +67,17 @@ def test_subscriptions_are_counted_and_one_in_place_of_another_is_not() -> None:
     assert session.open == {"a", "b"}
     assert [type(effect) for effect in take(session, ["CLOSE", "a"], ["CLOSE", "a"], ["REQ", "c", {}])] == [
         Unsubscribe,
+        Unsubscribe,
         Subscribe,
     ]
 
 
-def test_replication_frames_are_handed_on_as_they_came() -> None:
-    frame = ["REQ", "r", {"relayID": "0" * 64}]
-    assert take(Session(LIMITS), frame) == [Replicate(frame)]
+def test_replication_frames_are_handed_on_as_they_came_and_take_the_place_of_a_subscription() -> None:
+    session = Session(LIMITS)
+    text = '["REQ", "r", {"relayID":"' + "0" * 64 + '"}]'
+    assert session.take([text]) == [Replicate(text)]
+    take(session, ["REQ", "r", {}])
+    assert session.take([text]) == [Unsubscribe("r"), Replicate(text)]
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.randoms())

@@ -1,0 +1,179 @@
+"""Events on their way in: decided, verified, recorded and answered a batch at a time.
+
+Invariant: an event is answered OK true only when it is durable and in the view, or was so already; an id is in flight
+at most once for a relay, and whoever brings it again meanwhile waits for that outcome, so a forged copy never makes
+its original look like a duplicate. Ephemeral events are never recorded. This module must not know sockets.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import trio
+from cachetools import LRUCache
+
+from eventlog.errors import LogFailed
+from eventlog.record import Draft
+from gateway.config import Relay
+from gateway.facts import SALT_BYTES, EventStored, draft
+from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX
+from gateway.nostr import message as wire
+from gateway.nostr.event import Event, Keeping, keeping, stored_form
+from gateway.nostr.policy import Context, Reject, judge
+from gateway.nostr.signature import Claim
+from gateway.serve.clock import Clock
+from gateway.serve.ledger import Ledger
+from gateway.serve.verify import Verifier
+from gateway.views.events import EventsView, Standing
+
+PSEUDONYM_BYTES = 16
+GOOD = frozenset({"accepted", "duplicate"})
+Verdict = tuple[bool, str]
+
+
+class Answer(NamedTuple):
+    """An OK to send, and its result as the metrics name it: accepted, duplicate, or the refusal's prefix."""
+
+    text: str
+    result: str
+
+
+ANSWERS: dict[Standing, Verdict] = {
+    Standing.KNOWN: (True, "duplicate: already have this event"),
+    Standing.SUPERSEDED: (True, "duplicate: a newer version is stored"),
+    Standing.DELETED: (False, "blocked: its author deleted this event"),
+}
+STORED: Verdict = (True, "")
+FORGED: Verdict = (False, "invalid: the signature does not verify")
+LOG_FAILED: Verdict = (False, "error: the log takes no records now")
+
+
+class Intake:
+    """Takes events for all relays; ``deliver`` is told each ephemeral one."""
+
+    def __init__(
+        self,
+        limits: Relay,
+        clock: Clock,
+        ledger: Ledger,
+        verifier: Verifier,
+        deliver: Callable[[str, Event, bytes], None],
+    ) -> None:
+        view = ledger.views["events"]
+        assert isinstance(view, EventsView)
+        self._limits, self._clock, self._ledger = limits, clock, ledger
+        self._verifier, self._deliver, self._view = verifier, deliver, view
+        self._in_flight: dict[tuple[str, str], trio.Event] = {}
+        self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
+
+    async def take(self, relay_key: str, events: Sequence[Event]) -> list[Answer]:
+        """Answer each event with its OK, in any order. Cancelled: what was submitted may still be stored."""
+        answers: list[Answer] = []
+        while events:
+            others: set[trio.Event] = set()
+            fresh: list[Event] = []
+            later: list[Event] = []
+            done = trio.Event()
+            for event in events:
+                other = self._in_flight.get((relay_key, event.id))
+                if other is not None:
+                    later.append(event)
+                    others.add(other)
+                    continue
+                answer = self._decide(relay_key, event)
+                if answer is None:
+                    self._in_flight[relay_key, event.id] = done
+                    fresh.append(event)
+                else:
+                    answers.append(_answer(event, *answer))
+            try:
+                outcome = await self._keep(relay_key, fresh)
+            finally:
+                for event in fresh:
+                    del self._in_flight[relay_key, event.id]
+                done.set()
+            answers += [_answer(event, *answer) for event, answer in zip(fresh, outcome, strict=True)]
+            for other in others:
+                await other.wait()
+            events = later
+        return answers
+
+    def _decide(self, relay_key: str, event: Event) -> Verdict | None:
+        """Answer what needs no signature check; None for what is to be verified and kept."""
+        verdict = judge(event, Context(self._limits, self._clock.now_ms() // 1000))
+        if isinstance(verdict, Reject):
+            return (False, verdict.reason)
+        if keeping(event.kind) is Keeping.NONE:
+            return None
+        return ANSWERS.get(self._view.standing(relay_key, event))
+
+    async def _keep(self, relay_key: str, events: Sequence[Event]) -> list[Verdict]:
+        """Verify and record; one answer for each."""
+        if not events:
+            return []
+        verdicts = await self._verifier.verify([Claim(event.pubkey, event.id, event.sig) for event in events])
+        good = [event for event, holds in zip(events, verdicts, strict=True) if holds]
+        kept = []
+        for event in good:
+            if keeping(event.kind) is Keeping.NONE:
+                self._deliver(relay_key, event, stored_form(event))
+            else:
+                kept.append(event)
+        failed = await self._record(relay_key, kept)
+        return [
+            (LOG_FAILED if failed else self._outcome(relay_key, event)) if holds else FORGED
+            for event, holds in zip(events, verdicts, strict=True)
+        ]
+
+    async def _record(self, relay_key: str, events: Sequence[Event]) -> bool:
+        """Append the events and wait until the view has them; True where the log has failed."""
+        if not events:
+            return False
+        try:
+            await self._ledger.log.room()
+            _, ticket = self._ledger.submit(self._drafts(relay_key, events))
+            await ticket.wait()
+        except LogFailed:
+            return True
+        return False
+
+    def _drafts(self, relay_key: str, events: Sequence[Event]) -> list[Draft]:
+        now_ns = self._clock.now_ns()
+        salts = self._clock.random_bytes(SALT_BYTES * len(events))
+        return [
+            draft(
+                EventStored(relay_key, now_ns // 1_000_000, stored_form(event)),
+                ts_ns=now_ns,
+                subject=self._pseudonym(event.pubkey),
+                salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],
+            )
+            for at, event in enumerate(events)
+        ]
+
+    def _pseudonym(self, pubkey: str) -> bytes:
+        """Give the author's subject; a new one is remembered until the view has it."""
+        known = self._view.author(pubkey)
+        if known is not None:
+            return known.pseudonym
+        fresh = self._pseudonyms.get(pubkey)
+        if fresh is None:
+            fresh = self._pseudonyms[pubkey] = self._clock.random_bytes(PSEUDONYM_BYTES)
+        return fresh
+
+    def _outcome(self, relay_key: str, event: Event) -> Verdict:
+        """Say what became of a recorded event: a deletion or a newer version may have been in flight beside it."""
+        if self.contested(event):
+            standing = self._view.standing(relay_key, event)
+            return STORED if standing is Standing.KNOWN else ANSWERS.get(standing, STORED)
+        return STORED
+
+    def contested(self, event: Event) -> bool:
+        """Whether the fold may have refused an event that the view did not refuse beforehand."""
+        if keeping(event.kind) is Keeping.NONE:
+            return False
+        author = self._view.author(event.pubkey)
+        return keeping(event.kind) is not Keeping.ALL or (author is not None and author.deletes)
+
+
+def _answer(event: Event, accepted: bool, reason: str) -> Answer:
+    result = ("duplicate" if reason else "accepted") if accepted else reason.partition(":")[0]
+    return Answer(wire.ok(event.id, accepted, reason), result)

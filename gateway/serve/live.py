@@ -1,0 +1,120 @@
+"""Live rows: what becomes durable, to the subscriptions that asked for it.
+
+Invariant: fed by the log's own cursor, which here never runs ahead of the events view; so a subscription that is opened
+at the view's position misses nothing and gets nothing twice. What waits for a subscription whose stored rows are still
+being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module must not know sessions or the wire's verbs.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import trio
+
+from eventlog.record import Record
+from gateway.facts import EventStored, fact_of
+from gateway.limits import BACKLOG_BYTES_MAX, LIVE_ROWS
+from gateway.nostr.event import Event, Keeping, keeping, stored_event
+from gateway.nostr.filter import Filter
+from gateway.nostr.matcher import Matcher
+from gateway.serve.ledger import Ledger
+from gateway.serve.socket import SLOW_READER, Socket
+from gateway.views.events import EventsView, Standing
+
+
+class Subscription:
+    """One open REQ: ``head`` stands before each row, rows of the log below ``seq_start`` are not its live ones."""
+
+    __slots__ = ("_backlog", "_backlog_bytes", "head", "seq_start", "socket")
+
+    def __init__(self, socket: Socket, head: str, seq_start: int) -> None:
+        self.socket, self.head, self.seq_start = socket, head, seq_start
+        self._backlog: list[str] | None = []
+        self._backlog_bytes = 0
+
+    def frame(self, raw: str) -> str:
+        """Put a stored event into a frame, byte for byte."""
+        return f"{self.head}{raw}]"
+
+    def offer(self, raw: str) -> list[str]:
+        """Take a live row: give what to send now, nothing while stored rows are still on their way."""
+        text = self.frame(raw)
+        if self._backlog is None:
+            return [text]
+        self._backlog.append(text)
+        self._backlog_bytes += len(text)
+        if self._backlog_bytes > BACKLOG_BYTES_MAX:
+            self._backlog.clear()
+            self.socket.close(1013, SLOW_READER)
+        return []
+
+    def catch_up(self) -> list[str]:
+        """Give what came while stored rows were sent; from now on rows go out at once."""
+        held, self._backlog = self._backlog or [], None
+        return held
+
+
+class LiveRows:
+    """Every open subscription, by relay."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        view = ledger.views["events"]
+        assert isinstance(view, EventsView)
+        self._ledger, self._view = ledger, view
+        self._relays: dict[str, Matcher[Subscription]] = {}
+
+    def open(self, relay_key: str, socket: Socket, head: str, filters: Sequence[Filter]) -> Subscription:
+        """Open a subscription at the view's position: stored rows lie below its ``seq_start``."""
+        subscription = Subscription(socket, head, self._view.position)
+        self._relays.setdefault(relay_key, Matcher()).add(subscription, filters)
+        return subscription
+
+    def close(self, relay_key: str, subscription: Subscription) -> None:
+        """End a subscription; one that is not open is no error."""
+        matcher = self._relays.get(relay_key)
+        if matcher is not None:
+            matcher.remove(subscription)
+            if not len(matcher):
+                del self._relays[relay_key]
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the log for ever."""
+        follower = self._ledger.log.follow(self._view.position)
+        task_status.started()
+        async for records in follower:
+            await self._ledger.caught_up(records[-1].seq + 1)
+            for at in range(0, len(records), LIVE_ROWS):
+                self._tell(records[at : at + LIVE_ROWS])
+                await trio.lowlevel.checkpoint()
+
+    def deliver(self, relay_key: str, event: Event, raw: bytes) -> None:
+        """Send an event that is not in the log (an ephemeral one)."""
+        matcher = self._relays.get(relay_key)
+        for subscription in matcher.match(event) if matcher else ():
+            subscription.socket.send_many(subscription.offer(raw.decode()))
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        """Send a few records; all rows for one socket in one go."""
+        out: dict[Socket, list[str]] = defaultdict(list)
+        for record in records:
+            if self._relays and record.kind == EventStored.kind:
+                self._match(record, out)
+        for socket, texts in out.items():
+            socket.send_many(texts)
+
+    def _match(self, record: Record, out: dict[Socket, list[str]]) -> None:
+        fact = fact_of(record)
+        if not isinstance(fact, EventStored) or fact.relay_key not in self._relays:
+            return
+        event = stored_event(fact.event)
+        found = self._relays[fact.relay_key].match(event)
+        if found and self._stands(fact.relay_key, event):
+            raw = fact.event.decode()
+            for subscription in found:
+                if record.seq >= subscription.seq_start:
+                    out[subscription.socket] += subscription.offer(raw)
+
+    def _stands(self, relay_key: str, event: Event) -> bool:
+        """Whether the fold kept the event: one that was refused as old or deleted goes to nobody."""
+        author = self._view.author(event.pubkey)
+        plain = keeping(event.kind) is Keeping.ALL and author is not None and not author.deletes
+        return plain or self._view.standing(relay_key, event) is Standing.KNOWN

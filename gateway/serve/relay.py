@@ -1,0 +1,188 @@
+"""The normal socket (relay-and-mirror §5): carries out what each connection's session asks for.
+
+Invariant: effects of a connection are carried out one after another, so that a REQ behind an EVENT sees it stored, and
+nothing is read while stored rows are being sent: a client's own reading sets the pace. Replication frames are the
+mirror's, handed over as they came. This module must not know HTTP or how tokens are checked.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+
+import cbor2
+import trio
+
+from gateway.config import Config
+from gateway.facts import SALT_BYTES
+from gateway.limits import STORED_BYTES
+from gateway.nostr import message as wire
+from gateway.nostr.event import Event
+from gateway.nostr.filter import Filter
+from gateway.nostr.info import Presentation, document
+from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
+from gateway.replication.grant import Grant
+from gateway.serve.clock import Clock
+from gateway.serve.intake import GOOD, Intake
+from gateway.serve.ledger import Ledger
+from gateway.serve.live import LiveRows, Subscription
+from gateway.serve.metrics import Metrics
+from gateway.serve.refusals import Refusals
+from gateway.serve.socket import Socket
+from gateway.serve.verify import Verifier
+from gateway.views.events import EventsView
+from gateway.views.eventscan import EventScan, Row
+
+
+class Replica(Protocol):
+    """What the mirror keeps for one connection to the normal socket."""
+
+    async def take(self, text: str) -> None: ...
+
+    def leave(self) -> None: ...
+
+
+class NostrService:
+    """All sessions on normal sockets; ``replicate`` opens the mirror's side of one, where there is a mirror."""
+
+    def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
+        view = ledger.views["events"]
+        assert isinstance(view, EventsView)
+        self.limits, self.metrics, self.log = config.relay, metrics, ledger.log
+        self.replicate: Callable[[Socket, Grant], Replica] | None = None
+        self.refusals = Refusals()
+        self.verifier = Verifier()
+        self.live = LiveRows(ledger)
+        self.scan = EventScan(view)
+        self.intake = Intake(config.relay, clock, ledger, self.verifier, self.live.deliver)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Verify signatures and send live rows, for ever."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.verifier.run)
+            await nursery.start(self.live.run)
+            task_status.started()
+
+    async def serve(self, socket: Socket, grant: Grant) -> None:
+        """Serve one connection until it ends."""
+        socket.max_bytes = self.limits.message_bytes_max
+        connection = Connection(self, socket, grant)
+        try:
+            async for messages in socket.chunks():
+                await connection.take(messages)
+        finally:
+            connection.leave()
+
+    def info(self, relay: Presentation, version: str) -> bytes:
+        """Build a relay's NIP-11 document."""
+        return document(self.limits, relay, version)
+
+
+class Connection:
+    """One connection: what it has open, and how its effects are carried out."""
+
+    def __init__(self, service: NostrService, socket: Socket, grant: Grant) -> None:
+        self._service, self._socket, self._grant = service, socket, grant
+        self._session = Session(service.limits)
+        self._open: dict[str, Subscription] = {}
+        self._replica: Replica | None = None
+
+    async def take(self, messages: Sequence[str | bytes]) -> None:
+        """Do what the messages of one read ask for."""
+        for effect in self._session.take(messages):
+            if self._socket.is_open:
+                await self._carry_out(effect)
+
+    def leave(self) -> None:
+        """End everything that is open."""
+        for subscription in self._open.values():
+            self._service.live.close(self._grant.relay_key, subscription)
+        self._open.clear()
+        if self._replica is not None:
+            self._replica.leave()
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Store(events):
+                await self._store(events)
+            case Subscribe(sub_id, filters):
+                await self._subscribe(sub_id, filters)
+            case Unsubscribe(sub_id):
+                await self._end(sub_id)
+            case Send(text, refused):
+                self._send(text, refused)
+            case Replicate(text):
+                await self._replicate(text)
+            case _:
+                assert_never(effect)
+
+    def _send(self, text: str, refused: str) -> None:
+        if refused:
+            self._service.refusals.tell(self._socket.peer, what=f"nostr {refused}", relay=self._grant.relay_key)
+        if refused == "event":
+            self._service.metrics.relay_events.labels("invalid").inc()
+        self._socket.send(text)
+
+    async def _store(self, events: Sequence[Event]) -> None:
+        service = self._service
+        answers = await service.intake.take(self._grant.relay_key, events)
+        for result, count in Counter(answer.result for answer in answers).items():
+            service.metrics.relay_events.labels(result).inc(count)
+            if result not in GOOD:
+                service.refusals.tell(self._socket.peer, what="nostr event", relay=self._grant.relay_key, reason=result)
+        self._socket.send_many([answer.text for answer in answers])
+        if self._socket.unread_bytes > STORED_BYTES:
+            await self._socket.flushed()  # who publishes and never reads the OKs is not read either
+
+    async def _end(self, sub_id: str) -> None:
+        subscription = self._open.pop(sub_id, None)
+        if subscription is not None:
+            self._service.live.close(self._grant.relay_key, subscription)
+        if self._replica is not None:
+            await self._replica.take(wire.close(sub_id))
+
+    async def _replicate(self, text: str) -> None:
+        if self._replica is None and self._service.replicate is not None:
+            self._replica = self._service.replicate(self._socket, self._grant)
+        if self._replica is not None:
+            await self._replica.take(text)
+        else:
+            self._socket.send(wire.notice("unsupported: this gateway has no mirror"))
+
+    async def _subscribe(self, sub_id: str, filters: Sequence[Filter]) -> None:
+        """Open, send what is stored, say EOSE, then let live rows through."""
+        await self._end(sub_id)
+        service, relay_key = self._service, self._grant.relay_key
+        service.metrics.relay_requests.labels("relay").inc()
+        subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters)
+        self._open[sub_id] = subscription
+        limits = service.limits
+        for page in service.scan.pages(
+            relay_key, filters, subscription.seq_start, limits.limit_default, limits.limit_max
+        ):
+            await self._send_page(subscription, page)
+            if not self._socket.is_open:
+                return
+        self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
+
+    async def _send_page(self, subscription: Subscription, page: Sequence[Row]) -> None:
+        """Send a page of stored rows, waiting for the reader after every `STORED_BYTES`."""
+        texts: list[str] = []
+        waiting = 0
+        for payload in self._service.log.payloads([row.seq for row in page]) if page else ():
+            if payload is None:  # erased since it was indexed
+                continue
+            texts.append(subscription.frame(event_json(payload).decode()))
+            waiting += len(texts[-1])
+            if waiting > STORED_BYTES:
+                self._socket.send_many(texts)
+                await self._socket.flushed()
+                texts, waiting = [], 0
+        self._socket.send_many(texts)
+        await self._socket.flushed()
+
+
+def event_json(payload: bytes) -> bytes:
+    """Give an event as it was stored: in every version of the fact it is the last field."""
+    raw = cbor2.loads(payload[SALT_BYTES:])[-1]
+    assert isinstance(raw, bytes)
+    return raw
