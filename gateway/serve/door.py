@@ -24,6 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from gateway.config import Server, host_and_port
 from gateway.errors import Unavailable
 from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX
+from gateway.serve.bugs import tell_bug
 from gateway.serve.head import Head, HeadRefused, client_address, is_trusted, networks, plain_address, read_head
 from gateway.serve.metrics import Metrics
 from gateway.serve.socket import Socket, serve_socket
@@ -117,6 +118,12 @@ class Door:
         """Take no more; `run` then ends within ``shutdown_s_max`` seconds."""
         self._stopping.set()
 
+    async def quiet(self) -> None:
+        """Wait until no connection is open."""
+        await trio.lowlevel.checkpoint()
+        while self._streams:
+            await self._departures.park()
+
     async def run(self, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept and serve until `stop`, then close in good order; starts with the URL. `listen` first."""
         async with trio.open_nursery() as connections:
@@ -165,8 +172,7 @@ class Door:
         for stream in tuple(self._headless):
             stream.socket.close()
         with trio.move_on_after(self.server.shutdown_s_max * 0.75):
-            while self._streams:
-                await self._departures.park()
+            await self.quiet()
 
     # -- one connection -----------------------------------------------------------------------------------------------
 
@@ -190,8 +196,10 @@ class Door:
         self.metrics.connections.set(len(self._streams))
         try:
             await self._converse(raw, peer)
-        except GONE:
+        except* GONE:
             pass  # the peer went away: an ordinary end
+        except* Exception as bug:  # noqa: BLE001 - one peer must not end the others' connections; it is told
+            tell_bug(self.metrics, bug, where="door")
         finally:
             self._headless.discard(raw)
             self._streams.discard(raw)

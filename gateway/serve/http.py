@@ -5,14 +5,12 @@ once with its traceback, counted, and answered 500. The services add their route
 This module must not know hypercorn, the log or what a service does.
 """
 
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Protocol
 
 import msgspec
-import structlog
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -21,6 +19,7 @@ from eventlog.errors import LogFailed
 from gateway.config import Config
 from gateway.errors import ApiRefused, PushRefused, Unavailable
 from gateway.serve.asgi import SENTENCES, error_body, is_push
+from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
 from gateway.serve.status import Status
 
@@ -103,9 +102,9 @@ def console_pages(app: QuartTrio, directory: Traversable) -> None:
     pages = {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
     kinds = {name: CONSOLE_TYPES[f".{name.rpartition('.')[2]}"] for name in pages if is_page(name)}
 
-    for name in kinds:
+    for name, kind in kinds.items():
         where = "/" if name == "index.html" else f"/console/{name}"
-        app.add_url_rule(where, f"console {name}", page_view(pages[name], kinds[name]))
+        app.add_url_rule(where, f"console {name}", page_view(pages[name], kind))
 
 
 def is_page(name: str) -> bool:
@@ -172,9 +171,7 @@ def failures(app: QuartTrio, metrics: Metrics) -> None:
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> Response:
-        metrics.bugs.labels("http").inc()
-        text = "".join(traceback.format_exception(error))
-        structlog.get_logger().error("bug", where="http", method=request.method, path=request.path, traceback=text)
+        tell_bug(metrics, error, where="http", method=request.method, path=request.path)
         return failure(500, *SENTENCES[500], None)
 
 

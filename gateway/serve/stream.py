@@ -41,7 +41,9 @@ class ReplayStream(trio.abc.Stream):
         return b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, or raise BrokenResourceError when the peer takes nothing."""
+        """Send, or raise BrokenResourceError when the peer takes nothing, ClosedResourceError after our end."""
+        if self._drop_until is not None:
+            raise trio.ClosedResourceError("we have ended this side")
         with trio.move_on_after(WRITE_S_MAX) as scope:
             await self._stream.send_all(data)
         if scope.cancelled_caught:
@@ -50,6 +52,10 @@ class ReplayStream(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         """As the wrapped stream's."""
         await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """The same as closing: hypercorn calls one, then the other, while another task may be sending."""
+        await self.aclose()
 
     async def aclose(self) -> None:
         """End our side, and give whoever reads until the end of the linger. Never raises for a peer that is gone."""
