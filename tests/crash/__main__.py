@@ -1,0 +1,104 @@
+"""``python -m tests.crash --rounds 200``: kill -9 at random under load, and hold the server to what it said.
+
+Prints one line a round and the seed; exit code 1 where a promise was broken, each named.
+"""
+
+import argparse
+import random
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from gateway.cli.demo.instance import Instance
+from gateway.cli.demo.server import Server, started
+from gateway.serve.fake_fcm import serve_fake, service_account
+from tests.crash.audit import all_delivered, log_agrees, log_is_whole, nothing_is_lost
+from tests.crash.load import World, devices, publish, push, register, relay_of_a_worker, replicate, tokens, until_gone
+from tests.crash.memory import RecordingFake
+
+CLIENTS = (push, push, push, push, register, tokens, replicate, replicate, publish, publish)
+LIFE_S = (0.05, 1.5)  # a round's length is drawn from here
+FCM_LATENCY_S = 0.005  # so that a kill falls between FCM's answer and its settlement now and then
+
+CONFIG = """
+[registration]
+secret = "{secret}"
+[push]
+answer_wait_s = 0.05
+rate_per_instance = 10000000
+rate_per_address = 10000000
+[fcm]
+base_url = "{fcm}"
+allow_any_token_uri = true
+[fcm.projects.default]
+credentials = "service-account.json"
+[instances."{domain}"]
+url = "{document}"
+"""
+
+
+async def kill_in_rounds(directory: Path, rounds: int, seed: int, say: bool = True) -> World:
+    """Run the rounds; the world's memory holds what was broken."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    fake, instance, secret = RecordingFake(key.public_key()), Instance("demo.example.com"), secrets.token_hex(16)
+    fake.latency_s = FCM_LATENCY_S
+    async with trio.open_nursery() as nursery:
+        await nursery.start(instance.serve)
+        listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(serve_fake, fake, listener)
+        fcm = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        (directory / "service-account.json").write_bytes(service_account(key, fcm))
+        config = CONFIG.format(secret=secret, fcm=fcm, domain=instance.domain, document=instance.url)
+        async with started(directory, config) as server:
+            world = World(server.url, secret, instance, random.Random(seed))
+            await devices(world)
+            for _ in range(3):
+                await relay_of_a_worker(world)
+            for number in range(rounds):
+                await one_round(world, server, number, say)
+            await all_delivered(world, fake)
+            if await server.stop() != 0:
+                world.memory.broken.append("SIGTERM did not end the server in order")
+        nursery.cancel_scope.cancel()
+    world.memory.broken += log_is_whole(server.data)
+    world.memory.broken += log_agrees(server.data, directory, world, fake)
+    return world
+
+
+async def one_round(world: World, server: Server, number: int, say: bool) -> None:
+    """Load, kill, start, audit."""
+    life_s = world.dice.uniform(*LIFE_S)
+    async with trio.open_nursery() as nursery:
+        for client in CLIENTS:
+            nursery.start_soon(until_gone, client, world)
+        await trio.sleep(life_s)
+        await server.kill()
+    began = time.monotonic()
+    await server.start()
+    start_s = time.monotonic() - began
+    await nothing_is_lost(world)
+    if say:
+        told = f"killed after {life_s:.2f} s, up in {start_s:.2f} s; {world.memory.counts()}"
+        print(f"round {number + 1}: {told}; {len(world.memory.broken)} broken", flush=True)
+
+
+def main() -> None:
+    """Run by hand."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}")
+    with tempfile.TemporaryDirectory(prefix="heliograph-crash-") as directory:
+        world = trio.run(kill_in_rounds, Path(directory), asked.rounds, asked.seed)
+    print("\n".join(world.memory.broken) or "nothing acknowledged was lost, nothing sent after it was settled")
+    sys.exit(bool(world.memory.broken))
+
+
+if __name__ == "__main__":
+    main()

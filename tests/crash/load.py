@@ -1,0 +1,152 @@
+"""The load: clients that work until the server dies under them, and remember what it acknowledged.
+
+A broken connection ends a client in silence: that is what is being tested. Any answer that is not a success while the
+server lives is a broken promise, since nothing here asks for anything that should be refused.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError
+
+from gateway.cli.demo.instance import Instance
+from gateway.cli.demo.wire import Author, Wire, replication_row, wire
+from gateway.cli.demo.worker import Worker
+from gateway.replication.binding import relay_id
+from tests.crash.memory import Memory
+
+GONE = (httpx.TransportError, ConnectionClosed, HandshakeError, OSError)
+USERS = 200  # FCM's own limits are per device: many devices, so that they never brake the test
+SLOW_IN = 100  # one device in so many is refused once with 503, so that a retry survives a kill too
+UNANSWERED_MAX = 64
+
+
+@dataclass
+class World:
+    """Who works against which server."""
+
+    url: str
+    secret: str
+    instance: Instance
+    dice: random.Random
+    memory: Memory = field(default_factory=Memory)
+    worker_mirrors: list[tuple[str, str]] = field(default_factory=list)  # (mirror URL, relayID)
+
+    @property
+    def ws_url(self) -> str:
+        return self.url.replace("http", "ws", 1)
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=10)
+
+    def token_of(self, user: int) -> str:
+        return f"unavailable*1:device-{user}" if user % SLOW_IN == 0 else f"device-{user}"
+
+    async def posted(self, client: httpx.AsyncClient, path: str, body: Any, headers: Any = None) -> dict[str, Any]:
+        """Post; what is not answered 200 is a broken promise."""
+        answer = await client.post(path, json=body, headers=headers)
+        if answer.status_code != 200:
+            self.memory.broken.append(f"{path} answered {answer.status_code}: {answer.text}")
+            return {}
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+async def until_gone(work: Callable[[World], Awaitable[None]], world: World) -> None:
+    """Work for ever, and end quietly when the server is gone."""
+    try:
+        await work(world)
+    except* GONE:
+        pass
+
+
+async def devices(world: World) -> None:
+    """Register every user's device once."""
+    async with world.client() as client:
+        for user in range(USERS):
+            envelope = world.instance.registration(f"user-{user}", world.token_of(user))
+            if await world.posted(client, "/push/register", envelope):
+                world.memory.registrations.append(envelope)
+
+
+async def relay_of_a_worker(world: World) -> None:
+    """Register one relay and keep its mirror's address."""
+    async with world.client() as client:
+        worker = Worker(client, world.secret, f"relay {len(world.worker_mirrors)}")
+        await worker.register()
+        tokens = await worker.issue()
+        world.worker_mirrors.append((tokens["replicationConnectionUrl"], relay_id(worker.identifier)))
+
+
+async def push(world: World) -> None:
+    """Send notifications one after the other."""
+    async with world.client() as client:
+        while True:
+            user = world.dice.randrange(USERS)
+            body, headers = world.instance.notification(f"user-{user}", "under load")
+            if await world.posted(client, "/internal/push/events", body, headers):
+                world.memory.accepted[body["notification"]["id"]] = world.token_of(user)
+
+
+async def register(world: World) -> None:
+    """Register devices of users who get no notifications."""
+    async with world.client() as client:
+        while True:
+            number = world.dice.getrandbits(64)
+            envelope = world.instance.registration(f"other-{number}", f"other-{number}")
+            if await world.posted(client, "/push/register", envelope):
+                world.memory.registrations.append(envelope)
+            await trio.sleep(0.01)
+
+
+async def tokens(world: World) -> None:
+    """Register relays, issue tokens, and revoke half of them."""
+    async with world.client() as client:
+        while True:
+            worker = Worker(client, world.secret, "short-lived")
+            await worker.register()
+            url = (await worker.issue(Author().pubkey))["replicationConnectionUrl"]
+            if world.dice.random() < 0.5:
+                await worker.revoke()
+                world.memory.revoked_tokens.append(url)
+            else:
+                world.memory.open_tokens.append(url)
+            await trio.sleep(0.01)
+
+
+async def replicate(world: World) -> None:
+    """Write rows to a mirror without waiting for each."""
+    url, relay = world.dice.choice(world.worker_mirrors)
+    await _stream(url, lambda: replication_row(relay, "under load"), world.memory.rows[url], world.memory)
+
+
+async def publish(world: World) -> None:
+    """Publish signed nostr events to /relay without waiting for each."""
+    author = Author()
+    await _stream(f"{world.ws_url}/relay", lambda: author.event(1, "under load"), world.memory.events, world.memory)
+
+
+async def _stream(url: str, make: Callable[[], dict[str, Any]], acknowledged: set[str], memory: Memory) -> None:
+    room = trio.Semaphore(UNANSWERED_MAX)
+    async with wire(url) as socket, trio.open_nursery() as nursery:
+        nursery.start_soon(_read_answers, socket, room, acknowledged, memory)
+        while True:
+            await room.acquire()
+            await socket.send("EVENT", make())
+
+
+async def _read_answers(socket: Wire, room: trio.Semaphore, acknowledged: set[str], memory: Memory) -> None:
+    while True:
+        match await socket.receive():
+            case ["OK", event_id, True, _]:
+                acknowledged.add(event_id)
+                room.release()
+            case ["OK", event_id, False, reason]:
+                memory.broken.append(f"{event_id} was refused: {reason}")
+                room.release()
+            case _:
+                pass
