@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from eventlog.errors import Corrupt, Locked, LogFailed
 from gateway.errors import ApiRefused, ConfigInvalid, PushRefused, Refused, Unavailable
 
 DONE, CHECK_FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 3
@@ -82,8 +83,8 @@ def cli() -> None:
     """
 
 
-def exit_code(error: Refused | Unavailable) -> int:
-    """The exit code that a failure of a known kind means."""
+def exit_code(error: BaseException) -> int | None:
+    """The exit code that a failure means; None for our own bugs."""
     match error:
         case ConfigInvalid():
             return USAGE
@@ -91,8 +92,22 @@ def exit_code(error: Refused | Unavailable) -> int:
             return UNAVAILABLE if status >= 500 else CHECK_FAILED
         case Refused():
             return CHECK_FAILED
-        case _:
+        case Unavailable() | LogFailed() | Locked() | Corrupt():
             return UNAVAILABLE
+        case BaseExceptionGroup():
+            codes = [exit_code(one) for one in error.exceptions]
+            return None if None in codes else codes[0]
+        case _:
+            from gateway.facts import FactUnknown  # noqa: PLC0415 - costs more than the list of commands
+
+            return UNAVAILABLE if isinstance(error, FactUnknown) else None
+
+
+def sentence(error: BaseException) -> str:
+    """What a failure of a known kind says, out of the groups that nurseries put around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -104,9 +119,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)  # as a shell reports SIGINT
-    except (Refused, Unavailable) as error:
-        click.echo(f"heliograph: {error}", err=True)
-        sys.exit(exit_code(error))
+    except Exception as error:
+        known = exit_code(error)
+        if known is None:
+            raise
+        click.echo(f"heliograph: {sentence(error)}", err=True)
+        sys.exit(known)
     sys.exit(code if isinstance(code, int) else DONE)
 
 

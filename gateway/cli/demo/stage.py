@@ -28,13 +28,20 @@ BROKEN = (StoryBroken, httpx.HTTPError, ConnectionClosed, HandshakeError, Connec
 
 def play(*, once: bool, port: int, telling: Telling | None = None) -> int:
     """Set the stage, tell the story, and give the exit code; without ``once`` it stays up until interrupted."""
-    telling = telling or Telling()
+    telling, code = telling or Telling(), 3
     try:
         with tempfile.TemporaryDirectory(prefix="heliograph-demo-") as directory:
-            return trio.run(_play, Path(directory), telling, once, port)
-    except Unavailable as error:
-        telling.broken(str(error))
-        return 3
+            code = trio.run(_play, Path(directory), telling, once, port)
+    except* Unavailable as unavailable:
+        telling.broken(str(_first(unavailable)))
+    return code
+
+
+def _first(failure: BaseException) -> BaseException:
+    """The failure itself, out of the groups that nurseries put around it."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int:
@@ -68,9 +75,7 @@ async def _told(telling: Telling, server: Server, instance: Instance, phone: Pho
         try:
             await tell(cast)
         except* BROKEN as broken:
-            failure = broken
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
+            failure = _first(broken)
         if failure is not None:
             telling.broken(str(failure) if isinstance(failure, StoryBroken) else repr(failure))
             telling.say(server.last_words())

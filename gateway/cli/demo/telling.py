@@ -61,12 +61,12 @@ class Telling:
             with self._console.status(escape(text)):
                 yield step
         except BaseException:
-            self._console.print(f"  [bold red]✗[/] {escape(text)}")
+            self._console.print(f"  [bold red]✗[/] {escape(text)}", soft_wrap=True)
             raise
         self.held += 1
         took = f"[dim]{told_s(time.monotonic() - began)}[/]"
         outcome = f" [dim]·[/] {escape(step.outcome)}" if step.outcome else ""
-        self._console.print(f"  [green]✓[/] {escape(text)}{outcome}  {took}")
+        self._console.print(f"  [green]✓[/] {escape(text)}{outcome}  {took}", soft_wrap=True)
         for note in step.notes:
             self._console.print(f"    [dim]{escape(note)}[/]", soft_wrap=True)
 

@@ -7,8 +7,10 @@ import sys
 import click
 import pytest
 
+from eventlog.errors import Corrupt, Locked, LogFailed
 from gateway.cli.main import COMMANDS, cli, exit_code, main
 from gateway.errors import ApiRefused, ConfigInvalid, PushRefused, Unavailable
+from gateway.facts import FactUnknown
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -69,9 +71,18 @@ def test_a_wrong_call_exits_2_and_says_what_was_wrong(
         (PushRefused(400, "c", "x"), 1),
         (PushRefused(502, "c", "x"), 3),
         (Unavailable("x"), 3),
+        (LogFailed("x"), 3),
+        (Locked("data/LOCK", 4711), 3),
+        (Corrupt("x"), 3),
+        (FactUnknown("x"), 3),
+        (ExceptionGroup("", [ExceptionGroup("", [Unavailable("x")])]), 3),
+        (AssertionError("a bug of ours"), None),
+        (ExceptionGroup("", [Unavailable("x"), KeyError("a bug of ours")]), None),
     ],
 )
-def test_a_refusal_is_1_and_an_unavailable_service_is_3(error: ApiRefused | Unavailable, code: int) -> None:
+def test_a_refusal_is_1_an_unavailable_service_3_and_a_bug_keeps_its_traceback(
+    error: Exception, code: int | None
+) -> None:
     assert exit_code(error) == code
 
 
