@@ -15,7 +15,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.cli.demo.instance import Instance
-from gateway.cli.demo.server import Server, started
+from gateway.cli.demo.server import Server, never_outliving
 from gateway.serve.fake_fcm import serve_fake, service_account
 from tests.crash.audit import all_delivered, log_agrees, log_is_whole, nothing_is_lost
 from tests.crash.load import World, devices, publish, push, register, relay_of_a_worker, replicate, tokens, until_gone
@@ -54,7 +54,8 @@ async def kill_in_rounds(directory: Path, rounds: int, seed: int, say: bool = Tr
         fcm = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         (directory / "service-account.json").write_bytes(service_account(key, fcm))
         config = CONFIG.format(secret=secret, fcm=fcm, domain=instance.domain, document=instance.url)
-        async with started(directory, config) as server:
+        async with never_outliving(Server(directory, config)) as server:
+            await server.start()
             world = World(server.url, secret, instance, random.Random(seed))
             await devices(world)
             for _ in range(3):

@@ -93,10 +93,8 @@ class Server:
 
 
 @asynccontextmanager
-async def started(directory: Path, config: str, bind: str = "127.0.0.1:0") -> AsyncIterator[Server]:
-    """A running server, killed at the latest when the block ends."""
-    server = Server(directory, config, bind)
-    await server.start()
+async def never_outliving(server: Server) -> AsyncIterator[Server]:
+    """A block at whose end the server's process is gone, however the block ended."""
     try:
         yield server
     finally:

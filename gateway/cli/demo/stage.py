@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed, HandshakeError
 
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.phone import Phone
-from gateway.cli.demo.server import Server, started
+from gateway.cli.demo.server import Server, never_outliving
 from gateway.cli.demo.story import Cast, tell
 from gateway.cli.demo.telling import StoryBroken, Telling
 from gateway.cli.demo.worker import Worker
@@ -56,8 +56,9 @@ async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int
             step.outcome = instance.url
         with telling.step("a fake FCM that speaks HTTP v1") as step:
             step.outcome = phone.url
-        async with started(directory, config, f"127.0.0.1:{port}") as server:
+        async with never_outliving(Server(directory, config, f"127.0.0.1:{port}")) as server:
             with telling.step("the gateway, in a process of its own") as step:
+                await server.start()
                 step.outcome = f"pid {server.pid}, {server.url}"
             code = await _told(telling, server, instance, phone, secret)
             if code == 0 and not once:
