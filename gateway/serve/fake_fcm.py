@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
+from gateway.serve.clock import SystemClock
+
 SENT_MAX = 200_000  # sends remembered; the oldest go, the count stays
 HEAD_BYTES_MAX = 65_536
 BODY_BYTES_MAX = 1_048_576
@@ -260,7 +262,7 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Heliograph fake FCM")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.fromtimestamp(SystemClock().now_ms() / 1000, datetime.UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
     certificate = (
         x509.CertificateBuilder()

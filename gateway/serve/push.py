@@ -260,7 +260,8 @@ def _view(serve: Serve, counter: Counter) -> Callable[[], Awaitable[Response]]:
     """Make a route of a method: it answers 200 with what it is given, and counts."""
 
     async def view() -> Response:
-        body = bytes(await request.get_data(cache=False, as_text=False))
+        body = await request.get_data(cache=False)
+        assert isinstance(body, bytes)
         header, secret = (request.headers.get(name, "") for name in ("X-Push-Signature", "X-Push-Secret"))
         try:
             answer = await serve(body, header, secret, request.remote_addr or "")

@@ -1,0 +1,84 @@
+"""What an answer leads to: one fact each, and a device goes only where the table says so."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.facts import Deferred, Settled
+from gateway.push.fcm import (
+    Braked,
+    Delivered,
+    Failed,
+    Forbidden,
+    Gone,
+    Mismatched,
+    Transient,
+    Unauthenticated,
+    Verdict,
+)
+from gateway.push.settle import ProjectState, decide
+from gateway.push.turns import Delivery
+
+NOW = 1_000_000
+HOUR = 3_600_000
+
+
+def delivery(attempt: int = 0, expires_ms: int = NOW + HOUR) -> Delivery:
+    return Delivery(7, 2, "a.example", "default", "t", "token", attempt, expires_ms)
+
+
+def outcome(verdict: Verdict, state: ProjectState | None = None) -> tuple[str, str, bool, str]:
+    made = decide(verdict, delivery(), state or ProjectState(), NOW, 0.0)
+    assert isinstance(made.fact, Settled)
+    return made.fact.outcome, made.fact.reason, made.remove, made.alarm
+
+
+def test_what_is_over_is_settled_and_only_a_dead_token_costs_the_device() -> None:
+    assert outcome(Delivered()) == ("delivered", "", False, "")
+    assert outcome(Gone("unregistered")) == ("removed", "unregistered", True, "")
+    assert outcome(Failed("invalid-argument")) == ("failed", "invalid-argument", False, "")
+    assert outcome(Failed("http-404", alarm=True)) == ("failed", "http-404", False, "http-404")
+
+
+def test_a_sender_mismatch_removes_a_device_only_of_a_project_that_works() -> None:
+    state = ProjectState()
+    assert outcome(Mismatched(), state) == ("failed", "sender-id-mismatch", False, "sender-id-mismatch")
+    outcome(Delivered(), state)
+    assert outcome(Mismatched(), state) == ("removed", "sender-id-mismatch", True, "")
+
+
+@pytest.mark.parametrize("verdict", [Forbidden("permission-denied"), Unauthenticated(), Braked("project", "")])
+def test_a_refused_project_is_braked_longer_each_time_until_something_gets_through(verdict: Verdict) -> None:
+    state = ProjectState()
+    brakes = [decide(verdict, delivery(), state, NOW, 0.0).brake_until_ms - NOW for _ in range(3)]
+    assert brakes == [60_000, 120_000, 240_000]
+    decide(Delivered(), delivery(), state, NOW, 0.0)
+    assert decide(verdict, delivery(), state, NOW, 0.0).brake_until_ms == NOW + 60_000
+
+
+def test_a_device_quota_brakes_nobody_else() -> None:
+    made = decide(Braked("device", "30"), delivery(1), ProjectState(), NOW, 0.0)
+    assert made.fact == Deferred(7, 2, 2, NOW + 30_000, "device-quota-exceeded")
+    assert made.brake_until_ms == 0
+
+
+def test_a_passing_failure_is_deferred_and_counted() -> None:
+    made = decide(Transient("unavailable"), delivery(3), ProjectState(), NOW, 0.0)
+    assert made.fact == Deferred(7, 2, 4, NOW + 80_000, "unavailable")
+
+
+verdicts = st.sampled_from(
+    [Delivered(), Gone("x"), Mismatched(), Failed("x"), Forbidden("x"), Unauthenticated()]
+    + [Braked("project", "9"), Braked("device", ""), Transient("x", "50"), Transient("x")]
+)
+
+
+@given(verdicts, st.integers(0, 30), st.integers(-5, 2 * HOUR), st.floats(0, 1))
+def test_every_verdict_settles_or_defers_to_a_time_before_expiry(
+    verdict: Verdict, attempt: int, left_ms: int, dice: float
+) -> None:
+    tried = delivery(attempt, NOW + left_ms)
+    fact = decide(verdict, tried, ProjectState(), NOW, dice).fact
+    assert (fact.accepted_seq, fact.index) == tried.key
+    if isinstance(fact, Deferred):
+        assert NOW < fact.not_before_ms < tried.expires_ms

@@ -1,0 +1,96 @@
+"""Whose devices are whose: slugs, domains, claims and the access policy."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import Instance as Entry
+from gateway.config import Push
+from gateway.errors import ConfigInvalid, PushRefused
+from gateway.push.tenant import SECRET_NEVER, Directory
+from gateway.push.wellknown import pinned
+from tests.takos import Instance
+
+PEM = Instance().pem
+LOCAL = "http://127.0.0.1:9001/.well-known/takos-push.json"
+
+
+def refused(directory: Directory, *names: str) -> tuple[int, str]:
+    with pytest.raises(PushRefused) as why:
+        directory.resolve(names)
+    return why.value.status, why.value.code
+
+
+def test_an_unknown_domain_is_its_own_tenant_however_it_is_spelled() -> None:
+    directory = Directory(Push(), {})
+    for name in ("demo.example.com", " DEMO.example.com ", "Demo.Example.Com"):
+        signer = directory.resolve((name,))
+        assert (signer.domain, signer.tenant, signer.configured) == ("demo.example.com", "demo.example.com", False)
+
+
+def test_a_slug_and_its_domain_are_one_tenant() -> None:
+    instances = {"external:demo": Entry(domain="demo.example.com"), "demo.example.com": Entry(url=LOCAL)}
+    directory = Directory(Push(), instances)
+    by_slug, by_domain = directory.resolve(("external:demo",)), directory.resolve(("Demo.example.com",))
+    assert by_slug == by_domain
+    assert (by_slug.domain, by_slug.tenant, by_slug.url) == ("demo.example.com", "external:demo", LOCAL)
+    assert directory.resolve(("demo.example.com", "external:demo")) == by_slug
+
+
+def test_an_unknown_slug_is_not_allowed() -> None:
+    assert refused(Directory(Push(), {}), "external:demo") == (403, "instance-not-allowed")
+
+
+def test_instance_and_tenant_must_name_the_same_instance() -> None:
+    directory = Directory(Push(), {})
+    assert directory.resolve(("a.example", "A.example")).tenant == "a.example"
+    assert refused(directory, "evil.example", "victim.example") == (403, "instance-not-allowed")
+
+
+def test_a_claimed_tenant_counts_only_where_the_configuration_names_it() -> None:
+    keys = pinned(PEM)
+    claim = type(keys)(keys.registration_key, keys.webhook_key, "acme")
+    directory = Directory(Push(), {"a.example": Entry(tenant="acme")})
+    assert directory.resolve(("a.example",)).tenant_by(claim) == "acme"
+    assert directory.resolve(("a.example",)).tenant_by(keys) == "a.example"
+    assert directory.resolve(("a.example", "acme")).domain == "a.example"
+    assert directory.resolve(("b.example",)).tenant_by(claim) == "b.example"
+
+
+def test_a_blocklist_always_applies_and_an_allowlist_where_it_is_the_policy() -> None:
+    blocking = Directory(Push(block=("Bad.example", "external:x")), {"external:x": Entry(domain="x.example")})
+    assert refused(blocking, "bad.example") == (403, "instance-not-allowed")
+    assert refused(blocking, "x.example") == (403, "instance-not-allowed")
+    assert blocking.resolve(("good.example",))
+    allowing = Directory(Push(policy="allowlist", allow=("good.example", "bad.example"), block=("bad.example",)), {})
+    assert allowing.resolve(("GOOD.example",))
+    assert refused(allowing, "bad.example")[0] == 403
+    assert refused(allowing, "other.example")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("push", "instances", "told"),
+    [
+        (Push(policy="closed"), {}, "policy"),
+        (Push(), {"a.example": Entry(url="https://a.example/x")}, "this machine"),
+        (Push(), {"a.example": Entry(url="http://10.0.0.1/x")}, "this machine"),
+        (Push(), {"a.example": Entry(url="http://a.example/x")}, "this machine"),
+        (Push(), {"a.example": Entry(url="http://127.0.0.1:x/")}, "this machine"),
+        (Push(), {"a.example": Entry(url=LOCAL, public_key=PEM)}, "one of them"),
+        (Push(), {"a.example": Entry(public_key="x")}, "public_key"),
+        (Push(), {"a.example": Entry(secret=SECRET_NEVER)}, "secret"),
+        (Push(), {"s:1": Entry(domain="a.example"), "s:2": Entry(domain="a.example")}, "two slugs"),
+        (Push(), {"s:1": Entry(domain="a.example", secret="x"), "a.example": Entry(secret="y")}, "differs"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant_is_refused(push: Push, instances: dict[str, Entry], told: str) -> None:
+    with pytest.raises(ConfigInvalid, match=told):
+        Directory(push, instances)
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=2))
+def test_any_names_are_an_instance_or_a_refusal(names: list[str]) -> None:
+    try:
+        assert Directory(Push(), {}).resolve(tuple(names)).domain
+    except PushRefused as why:
+        assert why.status in (400, 403)

@@ -1,0 +1,160 @@
+"""Turns: fair over tenants, complete, and nothing twice; against a source that is a plain dictionary."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.limits import LANE_ITEMS_MAX
+from gateway.push.turns import Delivery, Turns
+
+
+def delivery(seq: int, tenant: str = "a", project: str = "p", index: int = 0) -> Delivery:
+    return Delivery(seq, index, tenant, project, f"t{seq}", "token", 0, 10**9)
+
+
+class Pending:
+    """The slow source: everything pending, in order."""
+
+    def __init__(self, *held: Delivery) -> None:
+        self.held = {one.key: one for one in held}
+        self.reads = 0
+
+    def ready(self, tenant: str, project: str, now_ms: int, limit: int) -> Sequence[Delivery]:
+        self.reads += 1
+        return [
+            self.held[k] for k in sorted(self.held) if (self.held[k].tenant, self.held[k].project) == (tenant, project)
+        ][:limit]
+
+
+def test_tenants_take_turns_whatever_their_backlog() -> None:
+    turns = Turns(Pending(), slots=100)
+    for seq in range(50):
+        turns.offer(delivery(seq, "big"))
+    turns.offer(delivery(100, "small"))
+    turns.offer(delivery(101, "other"))
+    first = [turns.next(0) for _ in range(4)]
+    assert {one.tenant for one in first if one} == {"big", "small", "other"}
+
+
+def test_a_backlog_beyond_the_window_is_read_from_the_source_and_none_is_lost() -> None:
+    everything = [delivery(seq) for seq in range(3 * LANE_ITEMS_MAX)]
+    source = Pending(*everything)
+    turns, handed = Turns(source, slots=1000), []
+    for one in everything:
+        turns.offer(one)
+    while (one := turns.next(0)) is not None:
+        handed.append(one.seq)
+        turns.landed(one)
+        del source.held[one.key]
+        turns.forget(one)
+    assert handed == [one.seq for one in everything]
+
+
+def test_one_tenant_leaves_a_share_of_the_slots_to_others() -> None:
+    turns = Turns(Pending(), slots=4)
+    for seq in range(10):
+        turns.offer(delivery(seq, "big"))
+    flying = [turns.next(0) for _ in range(5)]
+    assert [one is not None for one in flying] == [True, True, True, False, False]
+    turns.offer(delivery(99, "small"))
+    found = turns.next(0)
+    assert found is not None
+    assert found.tenant == "small"
+    assert flying[0] is not None
+    turns.landed(flying[0])
+    assert turns.next(0) is not None
+
+
+def test_a_braked_project_is_passed_over_until_its_time() -> None:
+    turns = Turns(Pending(), slots=10)
+    turns.offer(delivery(1, "a", "slow"))
+    turns.offer(delivery(2, "a", "fast"))
+    turns.brake("slow", 1000)
+    found = turns.next(0)
+    assert found is not None
+    assert found.project == "fast"
+    assert turns.next(999) is None
+    assert turns.braked_until_ms(0) == 1000
+    assert turns.next(1000) == delivery(1, "a", "slow")
+    assert turns.braked_until_ms(1000) is None
+
+
+def test_what_was_put_back_goes_first_and_what_was_offered_twice_goes_once() -> None:
+    turns = Turns(Pending(), slots=10)
+    turns.offer(delivery(1))
+    turns.offer(delivery(1))
+    turns.offer(delivery(2))
+    one = turns.next(0)
+    assert one is not None
+    turns.landed(one)
+    turns.put_back(one)
+    assert [turns.next(0), turns.next(0), turns.next(0)] == [delivery(1), delivery(2), None]
+
+
+def test_a_delivery_is_withdrawn_while_it_waits_and_not_once_it_flies() -> None:
+    turns = Turns(Pending(), slots=10)
+    turns.offer(delivery(1))
+    turns.offer(delivery(2))
+    flying = turns.next(0)
+    assert flying == delivery(1)
+    assert not turns.withdraw(delivery(1))
+    assert turns.withdraw(delivery(2))
+    assert not turns.withdraw(delivery(2))
+    assert turns.withdraw(delivery(3))  # it was never read in
+    assert turns.next(0) is None
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["offer", "next", "land", "forget", "back", "mark", "withdraw"]), st.integers(0, 3)),
+    max_size=120,
+)
+
+
+@given(steps)
+def test_nothing_is_handed_out_twice_and_all_is_handed_out_in_the_end(steps: list[tuple[str, int]]) -> None:
+    source = Pending()
+    turns = Turns(source, slots=3)
+    flying: list[Delivery] = []
+    landed: list[Delivery] = []
+    handed: set[tuple[int, int]] = set()
+    for seq, (step, which) in enumerate(steps):
+        if step == "offer":
+            one = delivery(seq, "abcd"[which])
+            source.held[one.key] = one
+            turns.offer(one)
+        elif step == "mark":
+            turns.mark("abcd"[which], "p")
+        elif step == "next" and (found := turns.next(0)) is not None:
+            assert found.key not in handed
+            handed.add(found.key)
+            flying.append(found)
+        elif step in ("land", "back") and flying:
+            one = flying.pop(which % len(flying))
+            turns.landed(one)
+            if step == "back":
+                handed.discard(one.key)
+                turns.put_back(one)
+            else:
+                landed.append(one)
+        elif step == "forget" and landed:
+            one = landed.pop()
+            del source.held[one.key]
+            handed.discard(one.key)
+            turns.forget(one)
+        elif step == "withdraw" and source.held:
+            one = source.held[sorted(source.held)[which % len(source.held)]]
+            assert turns.withdraw(one) == (one.key not in handed)
+            if one.key not in handed:
+                handed.add(one.key)
+                landed.append(one)
+    for one in flying:
+        turns.landed(one)
+    left = {key for key in source.held if key not in handed}
+    for tenant in "abcd":
+        turns.mark(tenant, "p")
+    while (found := turns.next(0)) is not None:
+        assert found.key in left
+        left.remove(found.key)
+        turns.landed(found)
+    assert not left
