@@ -185,7 +185,9 @@ def split(buffer: bytes, salt: int) -> Split:
             frames.append(frame)
             at += frame.head.frame_bytes
     except Corrupt as flaw:
-        return Split(frames, at, flaw)
+        # Without its traceback, which holds the buffer, and through its caller's frame this very value: a cycle that
+        # nothing would ever collect.
+        return Split(frames, at, flaw.with_traceback(None))
     return Split(frames, at, None)
 
 
