@@ -157,6 +157,8 @@ class RelayUnregistered(Fact, frozen=True, array_like=True):
     kind: ClassVar[str] = "relay.unregistered"
     worker: str
     relay_key: str
+    nonce: str | None
+    nonce_issued_ms: int | None
 
 
 class TokenIssued(Fact, frozen=True, array_like=True):

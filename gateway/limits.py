@@ -199,6 +199,9 @@ REASON_CHARS_MAX = 256
 OWN_TOKENS_MAX = 10_000
 """Usable tokens of workers kept in memory, so that a renewal does not issue anew; the least recent is forgotten."""
 
+REVOKE_S_MAX = 10.0
+"""A revocation that is being recorded is finished though its client has gone; this long, then the log is stuck: 503."""
+
 RELAYS_KEPT_MAX = 10_000
 """Relays whose description is kept in memory: a handshake asks for one. The least recent is read again."""
 

@@ -135,6 +135,11 @@ def revoked(reason: str, sequence: int) -> str:
     return _encode(("TOKEN", "REVOKED", {"reason": reason, "sequence": sequence})).decode()
 
 
+def renewed(expires_ms: int) -> str:
+    """Encode the answer to a token that was accepted on an open session."""
+    return _encode(("TOKEN", "RENEWED", {"expiresAt": expires_ms})).decode()
+
+
 def row_event(sub_id: str, row: bytes) -> str:
     """Wrap a row, as it was sent, for a subscriber."""
     return f'["EVENT",{_encode(sub_id).decode()},{row.decode()}]'

@@ -72,7 +72,7 @@ def open_token(key: bytes, token: str) -> Claims:
         raise TokenInvalid("spelling")
     try:
         return msgspec.json.decode(text, type=Claims)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TokenInvalid("claims") from error
 
 

@@ -65,6 +65,7 @@ class TokensView(TableView):
             case RelayRegistered():
                 self._use(fact.worker, fact.nonce, fact.issued_ms, fact.received_ms)
             case RelayUnregistered():
+                self._use(fact.worker, fact.nonce, fact.nonce_issued_ms, record.ts_ns // 1_000_000)
                 self._revoke(fact.relay_key, None, record.ts_ns // 1_000_000)
             case TokenIssued():
                 self._issue(fact)

@@ -1,0 +1,237 @@
+"""The mirror: replication frames carried out, on its own socket and, as a replica, beside the normal one.
+
+    frames ─▶ session (pure) ─▶ rows: decide, record, OK when durable   (gateway.serve.rowintake)
+                             └▶ REQ: stored rows, EOSE, then what the log's cursor brings
+Invariants: a row goes to the log and to subscribers, never to a peer; every REQ that is accepted is answered with EOSE
+exactly once; a subscription's stored and live rows meet at one position of the log, so none is lost and none comes
+twice. A mirror session ends when its token does. This module must not know HTTP or how a token is checked.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+import cbor2
+import trio
+
+from eventlog.record import Record
+from gateway.config import Config
+from gateway.errors import SocketRefused
+from gateway.facts import SALT_BYTES, RowStored, fact_of
+from gateway.limits import EXPIRY_CHECK_S_MAX, ROWS_PER_SLICE, STORED_BYTES
+from gateway.replication import frame as wire
+from gateway.replication.audience import Audience, Listener, Subscription
+from gateway.replication.grant import Grant
+from gateway.replication.registration import Relay
+from gateway.replication.session import Drop, Effect, Refuse, Renew, Search, Session, Store
+from gateway.replication.token import Claims
+from gateway.serve.clock import Clock
+from gateway.serve.ledger import Ledger
+from gateway.serve.metrics import Metrics
+from gateway.serve.refusals import Refusals
+from gateway.serve.rowintake import RowIntake
+from gateway.serve.socket import Socket
+from gateway.views.rows import RowsView
+
+
+class Tokens(Protocol):
+    """What renewals need of the handshakes."""
+
+    def recheck(self, token: str, relay: Relay) -> Claims: ...
+
+    def renewed(self, socket: Socket, grant: Grant) -> None: ...
+
+
+class MirrorService:
+    """All replication sessions; `introduce` it before it serves."""
+
+    def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
+        rows = ledger.views["rows"]
+        assert isinstance(rows, RowsView)
+        self.config, self.clock, self.metrics, self.rows, self.log = config.mirror, clock, metrics, rows, ledger.log
+        self.tokens: Tokens | None = None
+        self.refusals = Refusals()
+        self.audience = Audience()
+        self.sockets: dict[Listener, Socket] = {}
+        self.intake = RowIntake(clock, ledger, rows)
+        self._ledger = ledger
+
+    def introduce(self, tokens: Tokens, key: bytes) -> None:
+        """Name who checks tokens, and the key that pseudonyms are derived with; before anything is served."""
+        self.tokens, self.intake.key = tokens, key
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Send live rows for ever: follow the log, never ahead of the view."""
+        follower = self.log.follow(self.rows.position)
+        task_status.started()
+        async for records in follower:
+            await self._ledger.caught_up(records[-1].seq + 1)
+            for at in range(0, len(records), ROWS_PER_SLICE):
+                self._tell(records[at : at + ROWS_PER_SLICE])
+                await trio.lowlevel.checkpoint()
+
+    async def serve(self, socket: Socket, grant: Grant) -> None:
+        """Serve one mirror connection until it ends or its token does."""
+        socket.max_bytes = self.config.frame_bytes_max
+        replica = self.replica(socket, grant)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(replica.expire)
+            try:
+                async for messages in socket.chunks():
+                    await replica.take_all(messages)
+            finally:
+                replica.leave()
+            nursery.cancel_scope.cancel()
+
+    def replica(self, socket: Socket, grant: Grant) -> "Replica":
+        """Open the mirror's side of a connection; whoever opens it has it `leave`."""
+        return Replica(self, socket, grant)
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        """Send a few records' rows to whoever asked for them; all rows for one socket in one go."""
+        out: dict[Socket, list[str]] = defaultdict(list)
+        now_ms = self.clock.now_ms()
+        for record in records:
+            fact = fact_of(record) if self.sockets and record.kind == RowStored.kind else None
+            if isinstance(fact, RowStored):
+                for subscription in self.audience.of(fact, record.seq, now_ms):
+                    out[self.sockets[subscription.session]].append(wire.row_event(subscription.sub_id, fact.row))
+        for socket, texts in out.items():
+            socket.send_many(texts)
+
+
+class Replica:
+    """One connection's replication: its session's effects, carried out in order."""
+
+    def __init__(self, service: MirrorService, socket: Socket, grant: Grant) -> None:
+        self._service, self._socket = service, socket
+        self._session = Session(grant, service.config)
+        service.sockets[self._session] = socket
+
+    async def take(self, text: str) -> None:
+        """Carry out one frame."""
+        await self.take_all((text,))
+
+    async def take_all(self, messages: Sequence[str | bytes]) -> None:
+        """Carry out the frames of one read; neighbouring rows are decided, recorded and answered together."""
+        stores: list[Store] = []
+        for message in messages:
+            for effect in self._session.take(message, self._service.clock.now_ms()):
+                if isinstance(effect, Store):
+                    stores.append(effect)
+                    continue
+                await self._store(stores)
+                stores = []
+                if self._socket.is_open:
+                    await self._carry_out(effect)
+        await self._store(stores)
+
+    def leave(self) -> None:
+        """End everything that is open."""
+        for subscription in self._session.leave():
+            self._service.audience.remove(subscription)
+        self._service.sockets.pop(self._session, None)
+
+    async def expire(self) -> None:
+        """Close the socket when its token expires; looks at wall time often, since that may jump."""
+        while self._socket.is_open:
+            claims = self._session.grant.claims
+            left_ms = claims.expires_at - self._service.clock.now_ms() if claims else 0
+            if left_ms <= 0:
+                self._service.metrics.replication_frames.labels("SESSION", "closed", "expired-token").inc()
+                self._socket.close(4403, "Token expired")
+                return
+            await trio.sleep(min(left_ms / 1000, EXPIRY_CHECK_S_MAX))
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Store():
+                await self._store([effect])
+            case Search(subscription, notice):
+                await self._search(subscription, notice)
+            case Drop(subscription):
+                self._service.audience.remove(subscription)
+            case Renew(token):
+                self._renew(token)
+            case Refuse(frame, reason, texts):
+                self._refuse(frame, reason, texts)
+            case _:
+                assert_never(effect)
+
+    def _refuse(self, frame: str, reason: str, texts: Sequence[str]) -> None:
+        self._count(frame, "rejected", reason)
+        self._socket.send_many(texts)
+
+    def _count(self, frame: str, outcome: str, reason: str) -> None:
+        self._service.metrics.replication_frames.labels(frame, outcome, reason).inc()
+        if outcome == "rejected":
+            relay_key = self._session.grant.relay_key
+            self._service.refusals.tell(self._socket.peer, what=f"replication {frame}", relay=relay_key, reason=reason)
+
+    async def _store(self, stores: Sequence[Store]) -> None:
+        """Keep rows and answer their OKs together, each behind its notice."""
+        if not stores:
+            return
+        texts = []
+        answers = await self._service.intake.take(self._session.grant.relay_key, stores)
+        for store, answer in zip(stores, answers, strict=True):
+            self._count("EVENT", "accepted" if answer.accepted else "rejected", answer.result)
+            texts += [store.notice] if store.notice and answer.accepted else []
+            texts.append(wire.ok(store.row.id, answer.accepted, answer.reason))
+        self._socket.send_many(texts)
+        if self._socket.unread_bytes > STORED_BYTES:
+            await self._socket.flushed()  # who publishes and never reads the OKs is not read either
+
+    def _renew(self, token: str) -> None:
+        """Carry on with a token of the same subject; with the old one where the new is not good."""
+        grant, tokens = self._session.grant, self._service.tokens
+        assert tokens is not None, "introduced before it serves"
+        try:
+            claims = tokens.recheck(token, grant.relay)
+            self._session.renew(claims)
+        except SocketRefused as refused:
+            self._refuse("AUTH", refused.metric, (wire.notice(f"token refused: {refused.reason}"),))
+            return
+        tokens.renewed(self._socket, self._session.grant)
+        self._count("AUTH", "accepted", "renewed")
+        self._socket.send(wire.renewed(claims.expires_at))
+
+    # -- subscriptions ------------------------------------------------------------------------------------------------
+
+    async def _search(self, subscription: Subscription, notice: str) -> None:
+        """Send what is stored, EOSE, what came meanwhile; then let live rows through."""
+        service, rows = self._service, self._service.rows
+        self._count("REQ", "accepted", "open" if notice else "tokened")
+        service.metrics.relay_requests.labels("mirror").inc()
+        if notice:
+            self._socket.send(notice)
+        service.audience.add(subscription)
+        relay_key, visible = self._session.grant.relay_key, self._session.visible(service.clock.now_ms())
+        position = rows.position
+        await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
+        self._socket.send(wire.eose(subscription.sub_id))
+        # The log moved on while a slow reader took its rows: follow it in pages until nothing is left, and only then,
+        # without a pause in between, go live. Holding rows back in memory instead would need a bound and a cut.
+        while position < rows.position and self._socket.is_open:
+            since, position = position, rows.position
+            await self._send_rows(subscription, rows.since(relay_key, subscription.filters, visible, since))
+        subscription.position = position
+
+    async def _send_rows(self, subscription: Subscription, seqs: Sequence[int]) -> None:
+        """Send stored rows, waiting for the reader after each slice."""
+        for at in range(0, len(seqs), ROWS_PER_SLICE):
+            if not self._socket.is_open:
+                return
+            payloads = self._service.log.payloads(seqs[at : at + ROWS_PER_SLICE])
+            rows = [row_json(payload) for payload in payloads if payload is not None]  # None: erased
+            self._socket.send_many([wire.row_event(subscription.sub_id, row) for row in rows])
+            await trio.lowlevel.checkpoint()
+            if self._socket.unread_bytes > STORED_BYTES:
+                await self._socket.flushed()
+
+
+def row_json(payload: bytes) -> bytes:
+    """Give a row as it was sent: in every version of the fact it is the last field."""
+    row = cbor2.loads(payload[SALT_BYTES:])[-1]
+    assert isinstance(row, bytes)
+    return row

@@ -1,0 +1,144 @@
+"""Rows on their way in: duplicates told apart, new ones recorded, answers given when they are durable.
+
+Invariant: a row is answered "stored" or "duplicate" only when it, or the row that it repeats, is durable and in the
+view; deciding and enqueueing happen without a pause between, over the view and what is in flight, so a repeat never
+appends. This module must not know sockets or subscriptions.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from eventlog.errors import LogFailed
+from eventlog.record import Draft
+from gateway.facts import SALT_BYTES, RowStored, draft
+from gateway.limits import BODIES_PER_ROW_MAX
+from gateway.nostr.event import Event, flaw
+from gateway.nostr.signature import Claim, holds
+from gateway.replication.row import Row, stored
+from gateway.replication.session import Store
+from gateway.serve.clock import Clock
+from gateway.serve.ledger import Ledger, Ticket
+from gateway.views.rows import Kept, RowsView
+
+Key = tuple[str, bytes, bytes, bool]
+
+
+class Answer(NamedTuple):
+    """What an OK says, and the label that the metrics count it under."""
+
+    accepted: bool
+    reason: str
+    result: str
+
+
+STORED = Answer(True, "stored", "stored")
+DUPLICATE = Answer(True, "duplicate: already stored", "duplicate")
+CROWDED = Answer(False, f"blocked: {BODIES_PER_ROW_MAX} differing rows are stored under this id", "blocked")
+FAILED = Answer(False, "append-error: the log takes no records now", "append-error")
+
+
+class InFlight(NamedTuple):
+    """A row that was submitted and is not yet in the view."""
+
+    kept: Kept
+    ticket: Ticket
+
+
+class RowIntake:
+    """Takes rows for all relays; ``pseudonym`` gives the subject of a record from relay and writer."""
+
+    def __init__(self, clock: Clock, ledger: Ledger, rows: RowsView, pseudonym: Callable[[str, str], bytes]) -> None:
+        self._clock, self._ledger, self._rows, self._pseudonym = clock, ledger, rows, pseudonym
+        self._in_flight: defaultdict[Key, list[InFlight]] = defaultdict(list)
+        self._submitted: deque[tuple[Key, InFlight]] = deque()  # in the order of the log
+
+    async def take(self, relay_key: str, stores: Sequence[Store]) -> list[Answer]:
+        """Answer each row. Cancelled: what was submitted may still be stored."""
+        try:
+            await self._ledger.log.room()
+            answers, awaited = self._decide(relay_key, stores)
+            for ticket in awaited:
+                await ticket.wait()
+        except LogFailed:
+            return [FAILED] * len(stores)
+        return answers
+
+    def _decide(self, relay_key: str, stores: Sequence[Store]) -> tuple[list[Answer], set[Ticket]]:
+        """Decide and enqueue a batch in one step; the tickets are what its answers depend on."""
+        self._forget_applied()
+        answers: list[Answer] = []
+        awaited: set[Ticket] = set()
+        fresh: dict[Key, list[Kept]] = defaultdict(list)
+        facts: list[RowStored] = []
+        for store in stores:
+            fact = stored(store.row, relay_key, store.writer, is_open=store.is_open)
+            key, kept = (relay_key, fact.relay_id, fact.row_id, fact.is_open), Kept(fact.writer, fact.body_hash)
+            flying = self._in_flight.get(key, ())
+            answer = _verdict(store.row, kept, [*self._kept(key), *(each.kept for each in flying), *fresh[key]])
+            answers.append(answer)
+            awaited.update(each.ticket for each in flying)
+            if answer is STORED:
+                fresh[key].append(kept)
+                facts.append(fact)
+        if facts:
+            awaited.add(self._submit(facts))
+        return answers, awaited
+
+    def _kept(self, key: Key) -> list[Kept]:
+        relay_key, relay_id, row_id, is_open = key
+        return self._rows.kept(relay_key, relay_id, row_id, is_open=is_open)
+
+    def _submit(self, facts: Sequence[RowStored]) -> Ticket:
+        _, ticket = self._ledger.submit(self._drafts(facts))
+        for fact in facts:
+            key = (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
+            flying = InFlight(Kept(fact.writer, fact.body_hash), ticket)
+            self._in_flight[key].append(flying)
+            self._submitted.append((key, flying))
+        return ticket
+
+    def _drafts(self, facts: Sequence[RowStored]) -> list[Draft]:
+        now_ns = self._clock.now_ns()
+        salts = self._clock.random_bytes(SALT_BYTES * len(facts))
+        return [
+            draft(
+                fact,
+                ts_ns=now_ns,
+                subject=self._pseudonym(fact.relay_key, fact.writer),
+                salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],
+            )
+            for at, fact in enumerate(facts)
+        ]
+
+    def _forget_applied(self) -> None:
+        """Let go of what the view has meanwhile; as many are kept as the log's queue holds."""
+        while self._submitted and self._submitted[0][1].ticket.seq_end <= self._ledger.applied:
+            key, flying = self._submitted.popleft()
+            self._in_flight[key].remove(flying)
+            if not self._in_flight[key]:
+                del self._in_flight[key]
+
+
+def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
+    """Decide one row against those under its id: a subject has one body there, and bodies are few."""
+    if any(kept.body_hash == each.body_hash or kept.writer == each.writer for each in present):
+        return DUPLICATE
+    if len(present) >= BODIES_PER_ROW_MAX:
+        return CROWDED
+    found = _flaw_as_event(row) if row.signed else None
+    return STORED if found is None else Answer(False, f"invalid-event: {found}", "invalid-event")
+
+
+def _flaw_as_event(row: Row) -> str | None:
+    """Say what is wrong with a row that claims an author, as NIP-01 would."""
+    try:
+        event = msgspec.json.decode(row.text, type=Event)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    found = flaw(event)
+    if found is None and not holds(Claim(event.pubkey, event.id, event.sig)):
+        return "the signature does not verify"
+    return found
