@@ -6,7 +6,7 @@ appends. This module must not know sockets or subscriptions.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from gateway.replication.row import Row, stored
 from gateway.replication.session import Store
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger, Ticket
+from gateway.serve.pseudonym import pseudonym
 from gateway.views.rows import Kept, RowsView
 
 Key = tuple[str, bytes, bytes, bool]
@@ -48,10 +49,10 @@ class InFlight(NamedTuple):
 
 
 class RowIntake:
-    """Takes rows for all relays; ``pseudonym`` gives the subject of a record from relay and writer."""
+    """Takes rows for all relays; ``key`` is what the pseudonyms of writers are derived with."""
 
-    def __init__(self, clock: Clock, ledger: Ledger, rows: RowsView, pseudonym: Callable[[str, str], bytes]) -> None:
-        self._clock, self._ledger, self._rows, self._pseudonym = clock, ledger, rows, pseudonym
+    def __init__(self, clock: Clock, ledger: Ledger, rows: RowsView, key: bytes = b"") -> None:
+        self._clock, self._ledger, self._rows, self.key = clock, ledger, rows, key
         self._in_flight: defaultdict[Key, list[InFlight]] = defaultdict(list)
         self._submitted: deque[tuple[Key, InFlight]] = deque()  # in the order of the log
 
@@ -101,13 +102,14 @@ class RowIntake:
         return ticket
 
     def _drafts(self, facts: Sequence[RowStored]) -> list[Draft]:
+        assert self.key, "the mirror was introduced"
         now_ns = self._clock.now_ns()
         salts = self._clock.random_bytes(SALT_BYTES * len(facts))
         return [
             draft(
                 fact,
                 ts_ns=now_ns,
-                subject=self._pseudonym(fact.relay_key, fact.writer),
+                subject=pseudonym(self.key, fact.relay_key, fact.writer),
                 salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],
             )
             for at, fact in enumerate(facts)
