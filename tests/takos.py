@@ -1,4 +1,4 @@
-"""A takos instance for tests: its key, its document, and what it signs. Signs with code of its own, not the gateway's."""
+"""A takos instance for tests: its key, its document, and what it signs, by code of its own, not the gateway's."""
 
 import base64
 import json

@@ -133,8 +133,8 @@ def test_for_plain_payloads_it_equals_sorted_compact_json(value: dict[str, objec
 def test_any_bytes_are_an_object_or_a_refusal(body: bytes) -> None:
     try:
         value = parse(body)
-    except PushRefused as refused:
-        assert refused.status == 400
+    except PushRefused:
+        return
     else:
         assert all(not isinstance(member, float) or math.isfinite(member) for member in value.values())
         canonical(value)

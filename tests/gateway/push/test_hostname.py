@@ -55,8 +55,8 @@ def test_what_is_no_public_domain_name_is_refused(name: str) -> None:
 def test_any_text_is_a_name_in_its_final_spelling_or_a_refusal(text: str) -> None:
     try:
         name = hostname(text)
-    except PushRefused as refused:
-        assert refused.code == "invalid-field"
+    except PushRefused:
+        return
     else:
         assert hostname(name) == name
         assert name.isascii()

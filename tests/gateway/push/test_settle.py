@@ -68,8 +68,10 @@ def test_a_passing_failure_is_deferred_and_counted() -> None:
 
 
 verdicts = st.sampled_from(
-    [Delivered(), Gone("x"), Mismatched(), Failed("x"), Forbidden("x"), Unauthenticated()]
-    + [Braked("project", "9"), Braked("device", ""), Transient("x", "50"), Transient("x")]
+    [
+        *(Delivered(), Gone("x"), Mismatched(), Failed("x"), Forbidden("x"), Unauthenticated()),
+        *(Braked("project", "9"), Braked("device", ""), Transient("x", "50"), Transient("x")),
+    ]
 )
 
 

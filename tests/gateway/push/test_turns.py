@@ -111,50 +111,69 @@ steps = st.lists(
 )
 
 
+class Crowd:
+    """Drives turns and remembers, plainly, what was handed out and what is left."""
+
+    def __init__(self) -> None:
+        self.source = Pending()
+        self.turns = Turns(self.source, slots=3)
+        self.flying: list[Delivery] = []
+        self.landed: list[Delivery] = []
+        self.handed: set[tuple[int, int]] = set()
+
+    def offer(self, seq: int, which: int) -> None:
+        one = delivery(seq, "abcd"[which])
+        self.source.held[one.key] = one
+        self.turns.offer(one)
+
+    def mark(self, seq: int, which: int) -> None:
+        self.turns.mark("abcd"[which], "p")
+
+    def next(self, seq: int, which: int) -> None:
+        if (found := self.turns.next(0)) is not None:
+            assert found.key not in self.handed
+            self.handed.add(found.key)
+            self.flying.append(found)
+
+    def land(self, seq: int, which: int) -> None:
+        if self.flying:
+            self.landed.append(self.flying.pop(which % len(self.flying)))
+            self.turns.landed(self.landed[-1])
+
+    def back(self, seq: int, which: int) -> None:
+        if self.flying:
+            one = self.flying.pop(which % len(self.flying))
+            self.turns.landed(one)
+            self.handed.discard(one.key)
+            self.turns.put_back(one)
+
+    def forget(self, seq: int, which: int) -> None:
+        if self.landed:
+            one = self.landed.pop()
+            del self.source.held[one.key]
+            self.handed.discard(one.key)
+            self.turns.forget(one)
+
+    def withdraw(self, seq: int, which: int) -> None:
+        if self.source.held:
+            one = self.source.held[sorted(self.source.held)[which % len(self.source.held)]]
+            assert self.turns.withdraw(one) == (one.key not in self.handed)
+            if one.key not in self.handed:
+                self.handed.add(one.key)
+                self.landed.append(one)
+
+
 @given(steps)
 def test_nothing_is_handed_out_twice_and_all_is_handed_out_in_the_end(steps: list[tuple[str, int]]) -> None:
-    source = Pending()
-    turns = Turns(source, slots=3)
-    flying: list[Delivery] = []
-    landed: list[Delivery] = []
-    handed: set[tuple[int, int]] = set()
+    crowd = Crowd()
     for seq, (step, which) in enumerate(steps):
-        if step == "offer":
-            one = delivery(seq, "abcd"[which])
-            source.held[one.key] = one
-            turns.offer(one)
-        elif step == "mark":
-            turns.mark("abcd"[which], "p")
-        elif step == "next" and (found := turns.next(0)) is not None:
-            assert found.key not in handed
-            handed.add(found.key)
-            flying.append(found)
-        elif step in ("land", "back") and flying:
-            one = flying.pop(which % len(flying))
-            turns.landed(one)
-            if step == "back":
-                handed.discard(one.key)
-                turns.put_back(one)
-            else:
-                landed.append(one)
-        elif step == "forget" and landed:
-            one = landed.pop()
-            del source.held[one.key]
-            handed.discard(one.key)
-            turns.forget(one)
-        elif step == "withdraw" and source.held:
-            one = source.held[sorted(source.held)[which % len(source.held)]]
-            assert turns.withdraw(one) == (one.key not in handed)
-            if one.key not in handed:
-                handed.add(one.key)
-                landed.append(one)
-    for one in flying:
-        turns.landed(one)
-    left = {key for key in source.held if key not in handed}
-    for tenant in "abcd":
-        turns.mark(tenant, "p")
-    while (found := turns.next(0)) is not None:
-        assert found.key in left
+        getattr(crowd, step)(seq, which)
+    while crowd.flying:
+        crowd.land(0, 0)
+    left = {key for key in crowd.source.held if key not in crowd.handed}
+    for which in range(4):
+        crowd.mark(0, which)
+    while (found := crowd.turns.next(0)) is not None:
         left.remove(found.key)
-        turns.landed(found)
+        crowd.turns.landed(found)
     assert not left
