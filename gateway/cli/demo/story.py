@@ -192,8 +192,9 @@ async def server_killed(cast: Cast) -> None:
 
 
 async def server_back(cast: Cast) -> None:
-    """Start it again on the same data."""
-    with cast.telling.step("the server starts again on the same data") as step:
+    """Start it again on the same data; FCM answers again, so that nothing but the crash stands in the way."""
+    with cast.telling.step("FCM answers again; the server starts again on the same data") as step:
+        cast.phone.answer_again()
         await cast.server.start()
         log = (await cast.client.get("/status")).json()["log"]
         step.outcome = f"pid {cast.server.pid}, {log['size']:,} records, listening"
@@ -201,8 +202,7 @@ async def server_back(cast: Cast) -> None:
 
 async def work_done(cast: Cast) -> None:
     """What was accepted before the crash is delivered after it."""
-    with cast.telling.step("FCM answers again; what was accepted before the crash arrives") as step:
-        cast.phone.answer_again()
+    with cast.telling.step("what was accepted before the crash arrives on the phone") as step:
         for one in cast.waiting:
             await cast.phone.message(one, DELIVERED_S_MAX)
         twice = [one for one in cast.waiting if cast.phone.arrivals(one) != 1]
