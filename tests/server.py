@@ -11,6 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -22,8 +23,8 @@ import msgspec
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from gateway.config import Config
-from gateway.serve.app import Gateway
+from gateway.config import Config, Registration
+from gateway.serve.app import VIEWS, Gateway
 from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.ledger import Ledger
 from tests.fakes import MemoryLog, memory_ledger
@@ -57,14 +58,20 @@ def on_free_port(config: Config) -> Config:
 async def running(
     config: Config | None = None, clock: Clock | None = None, log: MemoryLog | None = None
 ) -> AsyncIterator[Running]:
-    """A whole gateway over a log in memory; hand in the ``log`` of an earlier one to see a restart."""
-    from gateway.serve.app import VIEWS  # noqa: PLC0415
+    """A whole gateway over a log in memory; hand in the ``log`` of an earlier one to see a restart.
 
-    async with memory_ledger(*VIEWS, log=log) as ledger, trio.open_nursery() as nursery:
-        gateway = Gateway(on_free_port(config or Config()), clock or SystemClock(), ledger)
-        url = await nursery.start(gateway.run)
-        yield Running(url, gateway, ledger)
-        gateway.stop()
+    Without a configuration the registration secret is 32 times ``s``; without a data directory keys go to a new one.
+    """
+    config = on_free_port(config or Config(registration=Registration(secret="s" * 32)))
+    with tempfile.TemporaryDirectory() as data:
+        if config.data == Config().data:
+            config = msgspec.structs.replace(config, data=data)
+        async with memory_ledger(*VIEWS, log=log) as ledger, trio.open_nursery() as nursery:
+            gateway = Gateway(config, clock or SystemClock(), ledger)
+            url = await gateway.listen()
+            await nursery.start(gateway.run)
+            yield Running(url, gateway, ledger)
+            gateway.stop()
 
 
 @asynccontextmanager

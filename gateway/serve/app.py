@@ -7,77 +7,119 @@ write say so, nothing else changes.
 This is the only module that knows all the others.
 """
 
-import importlib
-import importlib.util
 import logging
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
 import trio
 
-from eventlog.errors import LogFailed
+from eventlog.disk.log import Log, open_log
+from eventlog.disk.views import open_views
+from eventlog.errors import Corrupt, Locked, LogFailed
+from eventlog.view import TableView
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
+from gateway.nostr.info import Presentation
+from gateway.replication.path import socket_path
+from gateway.replication.registration import INTERNAL, Relay
 from gateway.serve.asgi import Front
 from gateway.serve.bugs import tell_bug
-from gateway.serve.clock import Clock
+from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.door import TRY_AGAIN, Door
 from gateway.serve.head import networks
 from gateway.serve.http import make_app
+from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.mirror import MirrorService
+from gateway.serve.push import PushService
 from gateway.serve.refusals import Refusals
+from gateway.serve.relay import NostrService
+from gateway.serve.relays import RelayService
 from gateway.serve.socket import Socket
-from gateway.serve.status import Status
+from gateway.serve.status import Status, our_version
+from gateway.views.devices import DevicesView
+from gateway.views.events import EventsView
+from gateway.views.nonces import NoncesView
+from gateway.views.outbox import OutboxView
+from gateway.views.relays import RelaysView
+from gateway.views.rows import RowsView
+from gateway.views.tokens import TokensView
+
+VIEWS: tuple[type[TableView], ...] = (
+    DevicesView,
+    NoncesView,
+    OutboxView,
+    RelaysView,
+    TokensView,
+    RowsView,
+    EventsView,
+)
 
 
 class Gateway:
-    """One gateway over a ledger. `run` serves until `stop` is called; ``url`` is known once it has started."""
+    """One gateway over a ledger: `listen`, then `run` until `stop`."""
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger) -> None:
         self.config, self.ledger = config, ledger
-        self.metrics = Metrics()
-        self.refusals = Refusals()
+        self.metrics, self.refusals = Metrics(), Refusals()
         self.status = Status(ledger, self.metrics)
-        self.push = _service("push", "PushService", config, clock, ledger, self.metrics)
-        self.relays = _service("relays", "RelayService", config, clock, ledger, self.metrics)
-        self.mirror = _service("mirror", "MirrorService", config, clock, ledger, self.metrics)
-        self.nostr = _service("relay", "NostrService", config, clock, ledger, self.metrics)
-        self.services = [one for one in (self.push, self.relays, self.mirror, self.nostr) if one is not None]
-        routed = [one for one in self.services if hasattr(one, "routes")]
-        app = make_app(config, self.status, self.metrics, routed, self.describe)
-        self.door = Door(
-            config.server,
-            Front(app, self.metrics, networks(config.server.trusted_proxies)),
-            self.serve_socket,
-            self.metrics,
-            unread_bytes_max=config.relay.unread_bytes_max,
-        )
+
+        self.push = PushService(config, clock, ledger, self.metrics)
+        self.relays = RelayService(config, clock, ledger, self.metrics)
+        self.nostr = NostrService(config, clock, ledger, self.metrics)
+        self.mirror = MirrorService(config, clock, ledger, self.metrics)
+        self.services = (self.relays, self.nostr, self.mirror, self.push)
+        self._introduce()
+
+        app = make_app(config, self.status, self.metrics, (self.push, self.relays), self.describe)
+        front = Front(app, self.metrics, networks(config.server.trusted_proxies))
+        unread = config.relay.unread_bytes_max
+        self.door = Door(config.server, front, self.serve_socket, self.metrics, unread_bytes_max=unread)
+
+    def _introduce(self) -> None:
+        """Tell the services what they need of each other: here, so that none imports another."""
+        events, relays = self.ledger.views["events"], self.ledger.views["relays"]
+        assert isinstance(events, EventsView)
+        assert isinstance(relays, RelaysView)
+        self._relays = relays
+        self.relays.count_events = events.count
+        self.mirror.introduce(self.relays.handshakes, self.relays.key)
+        self.nostr.replicate = self.mirror.replica
+        self.status.public_relays = self.relays.public_relays
+
+    async def listen(self) -> str:
+        """Take the address, before anything runs: the base of all URLs follows from it. Raises Unavailable."""
+        url = await self.door.listen()
+        self.relays.base_url = self.config.server.public_url or url
+        return url
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`; started once connections are accepted. `listen` first; the ledger must be running."""
+        async with trio.open_nursery() as services:
+            services.start_soon(self._watch_log)
+            for service in self.services:
+                await services.start(service.run)
+            async with trio.open_nursery() as door:
+                await door.start(self.door.run)
+                task_status.started()
+            services.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Begin to end: `run` returns within ``shutdown_s_max`` seconds."""
         self.status.stopping = True
         self.door.stop()
 
-    async def run(self, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve; starts with the URL once connections are accepted. The ledger must be running."""
-        await self.door.listen()
-        async with trio.open_nursery() as services:
-            services.start_soon(self._watch_log)
-            for service in self.services:
-                if hasattr(service, "run"):
-                    await services.start(service.run)
-            async with trio.open_nursery() as door:
-                task_status.started(await door.start(self.door.run))
-            services.cancel_scope.cancel()
-
     async def _watch_log(self) -> None:
         self.status.failure = await self.ledger.log.failed()
         structlog.get_logger().critical("the log failed closed", error=str(self.status.failure))
+
+    # -- sockets ------------------------------------------------------------------------------------------------------
 
     async def serve_socket(self, socket: Socket) -> None:
         """Shake hands, then serve one session; each kind of failure has its close code."""
@@ -94,16 +136,10 @@ class Gateway:
             tell_bug(self.metrics, bug, where="socket", path=socket.path)
             socket.close(1011, "internal error")
 
-    def describe(self, path: str) -> bytes | None:
-        """The NIP-11 document of the relay that a socket path names; None where it names none."""
-        return None
-
     async def _session(self, socket: Socket) -> None:
-        if self.relays is None:
-            raise SocketRefused(4404, "Relay not registered")
         grant = await self.relays.shake(socket)
         service, kind = (self.mirror, "mirror") if grant.mirror else (self.nostr, "relay")
-        with self._counted(kind):
+        with self.relays.seated(socket, grant), self._counted(kind):
             await service.serve(socket, grant)
 
     @contextmanager
@@ -116,20 +152,23 @@ class Gateway:
             self.status.sessions[kind] -= 1
             self.metrics.active_sessions.labels(kind).dec()
 
+    def describe(self, path: str) -> bytes | None:
+        """The NIP-11 document of the relay that a socket path names; None where it names none."""
+        try:
+            found = self._relays.named(socket_path(path).name)
+        except SocketRefused:
+            return None
+        return None if found is None else self.nostr.info(presentation(self.config, found.relay), our_version())
 
-def _views() -> tuple[Any, ...]:
-    names = ("devices", "nonces", "outbox", "relays", "tokens", "rows", "events")
-    found = [name for name in names if importlib.util.find_spec(f"gateway.views.{name}")]
-    return tuple(getattr(importlib.import_module(f"gateway.views.{n}"), f"{n.title()}View") for n in found)
 
-
-VIEWS = _views()
-
-
-def _service(module: str, name: str, *needs: object) -> Any:
-    if importlib.util.find_spec(f"gateway.serve.{module}") is None:
-        return None
-    return getattr(importlib.import_module(f"gateway.serve.{module}"), name)(*needs)
+def presentation(config: Config, relay: Relay) -> Presentation:
+    """What a relay says of itself: its registration's words, the operator's for our own; a private one keeps silent."""
+    own = config.relay
+    if relay.relay_key == INTERNAL:
+        return Presentation(own.name, own.description, own.icon, restricted=relay.requires_auth)
+    words = relay.metadata if relay.is_public else {}
+    name, text, icon = (str(words.get(key) or "") for key in ("name", "description", "avatarUrl"))
+    return Presentation(name or own.name, text, icon, restricted=relay.requires_auth)
 
 
 def speak_json() -> None:
@@ -147,6 +186,56 @@ def speak_json() -> None:
     renderer = structlog.processors.JSONRenderer()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+async def run(config: Config, clock: Clock | None = None) -> None:
+    """Run the whole server until SIGTERM or SIGINT; says where it listens on stdout, everything else on stderr.
+
+    Raises Unavailable (the address, the data or a key cannot be had) and ConfigInvalid before it listens.
+    """
+    speak_json()
+    clock = clock or SystemClock()
+    config = with_registration_secret(config, clock)
+    with opened(config, clock) as (log, views):
+        ledger = Ledger(log, views)
+        gateway = Gateway(config, clock, ledger)
+        url = await gateway.listen()
+        async with trio.open_nursery() as ground:
+            await ground.start(log.run)
+            await ground.start(ledger.run)
+            await ground.start(stop_on_signal, gateway)
+            async with trio.open_nursery() as serving:
+                await serving.start(gateway.run)
+                print(f"listening on {url}", flush=True)  # noqa: T201 - the one line that belongs on stdout
+            ground.cancel_scope.cancel()
+    structlog.get_logger().info("stopped", records=log.durable_size)
+
+
+@contextmanager
+def opened(config: Config, clock: Clock) -> Iterator[tuple[Log, dict[str, TableView]]]:
+    """Open (or make, recover, catch up) log and views under the data directory; blocks. Raises Unavailable."""
+    data, limits = Path(config.data), config.log
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = open_log(
+            data,
+            clock,
+            segment_bytes_max=limits.segment_bytes_max,
+            queue_records_max=limits.queue_records_max,
+            queue_bytes_max=limits.queue_bytes_max,
+        )
+    except (Locked, Corrupt, OSError) as error:
+        raise Unavailable(f"the log cannot be opened: {error}") from error
+    with log:
+        views: dict[str, TableView] = {}
+        try:
+            views = open_views(log, data / "views", VIEWS)
+            yield log, views
+        except Corrupt as error:
+            raise Unavailable(f"the log is damaged: {error}") from error
+        finally:
+            for view in views.values():
+                view.db.close()
 
 
 async def stop_on_signal(gateway: Gateway, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 
 import structlog
+from msgspec import structs
 
+from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.serve.clock import Clock
 
@@ -31,6 +33,14 @@ def stored_key(directory: Path, name: str, clock: Clock) -> str:
     if not text:
         raise Unavailable(f"the key {path} is empty: remove it to have a new one made, or restore it")
     return text
+
+
+def with_registration_secret(config: Config, clock: Clock) -> Config:
+    """The configuration with a secret for the worker ``default``: the operator's, or our own. Raises Unavailable."""
+    if config.registration.secret:
+        return config
+    secret = stored_key(Path(config.data) / "keys", "registration.secret", clock)
+    return structs.replace(config, registration=structs.replace(config.registration, secret=secret))
 
 
 def _make(path: Path, text: str) -> None:
