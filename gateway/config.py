@@ -205,8 +205,11 @@ def host_and_port(bind: str) -> tuple[str, int]:
 
 def _server_rules(server: Server) -> list[Rule]:
     host_and_port(server.bind)
-    url = urlsplit(server.public_url)
-    plain = url.scheme in ("http", "https") and url.netloc and not (url.query or url.fragment)
+    try:
+        url = urlsplit(server.public_url)
+        plain = url.scheme in ("http", "https") and url.netloc and not (url.query or url.fragment)
+    except ValueError:  # half an IPv6 address, for one
+        plain = False
     return [
         (bool(server.tls.cert) == bool(server.tls.key), "server.tls: cert and key go together; one of them is missing"),
         (not server.public_url or plain, f"server.public_url: expected http(s)://HOST, got {server.public_url!r}"),

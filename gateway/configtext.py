@@ -9,6 +9,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import PurePath
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -52,7 +53,7 @@ def parse(text: str, environ: Mapping[str, str], directory: PurePath = PurePath(
         raise ConfigInvalid(FCM_SERVER_KEY_SENTENCE)
     try:
         tree: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long, and arrays too deep, for Python
         raise ConfigInvalid(f"the file is not TOML: {error}") from None
     _check(tree, Config, "", directory)
     for name, value in sorted(environ.items()):
@@ -72,6 +73,11 @@ def known_paths(section: type[Section] = Config, prefix: str = "") -> Iterator[s
             yield path
         else:
             yield from known_paths(inner, f"{path}.*." if named else f"{path}.")
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    return tuple(known_paths())
 
 
 def secret_files(config: Config) -> tuple[str, ...]:
@@ -159,7 +165,7 @@ def _convert(path: str, value: Any, kind: Any, *, strict: bool = True) -> Any:
 
 
 def _nearest(path: str) -> str:
-    known = list(known_paths())
+    known = list(_known())
     sections = sorted({one.rsplit(".", 1)[0] for one in known if "." in one})
     close = difflib.get_close_matches(path, [*known, *sections], n=1, cutoff=0.5)
     if not close:  # right key, wrong section
@@ -188,7 +194,7 @@ def _path_of(tree: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """The key that a variable names; in a section by name, one that the file names, or else the name in lower case."""
     if name in LEGACY_ENVIRONMENT:
         return tuple(LEGACY_ENVIRONMENT[name].split("."))
-    for path in known_paths():
+    for path in _known():
         if "*" not in path:
             if _environment_name(path) == name:
                 return tuple(path.split("."))
@@ -198,7 +204,7 @@ def _path_of(tree: Mapping[str, Any], name: str) -> tuple[str, ...]:
         if name.startswith(start) and name.endswith(end) and len(name) > len(start) + len(end):
             chosen = name[len(start) : -len(end)]
             return (*before.split("."), _name_in(tree, before, chosen), after)
-    near = difflib.get_close_matches(name, [_environment_name(path) for path in known_paths()], n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, [_environment_name(path) for path in _known()], n=1, cutoff=0.0)
     raise ConfigInvalid(f"unknown variable {name} in the environment; the nearest known name is {near[0]}")
 
 
