@@ -4,6 +4,7 @@ Invariant: what runs was checked here; nobody else reads the environment or a TO
 ``_ms``, sizes in ``_bytes``. This module must not know how a configuration is written down: `gateway.configtext` does.
 """
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -198,7 +199,7 @@ MAY_BE_ZERO = frozenset({"push.answer_wait_s", "tokens.refresh_window_s", "relay
 def host_and_port(bind: str) -> tuple[str, int]:
     """Split ``HOST:PORT`` (``[::1]:8080`` for IPv6); raises ConfigInvalid."""
     host, colon, port = bind.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ConfigInvalid(f"server.bind: expected HOST:PORT with a port of 0 to 65535, got {bind!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
