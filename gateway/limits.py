@@ -35,6 +35,9 @@ HANDSHAKE_S_MAX = 10.0
 CONNECTIONS_SPARE = 64
 """Connections above ``connections_max`` that are still answered (503, or close 1013); beyond, dropped at accept."""
 
+DESCRIPTORS_SPARE = 256
+"""Open files beyond connections: views (three each), log segments, FCM and well-known connections."""
+
 PUSH_BODY_BYTES_MAX = 16_384
 """Bodies of the push API (push §6): a notification is about 400 bytes, FCM takes 4,096. Above: 413 ``too-large``."""
 

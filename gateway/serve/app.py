@@ -8,6 +8,7 @@ This is the only module that knows all the others.
 """
 
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
+from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
@@ -194,6 +196,7 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     Raises Unavailable (the address, the data or a key cannot be had) and ConfigInvalid before it listens.
     """
     speak_json()
+    take_descriptors(config.server.connections_max)
     clock = clock or SystemClock()
     config = with_registration_secret(config, clock)
     with opened(config, clock) as (log, views):
@@ -236,6 +239,18 @@ def opened(config: Config, clock: Clock) -> Iterator[tuple[Log, dict[str, TableV
         finally:
             for view in views.values():
                 view.db.close()
+
+
+def take_descriptors(connections_max: int) -> None:
+    """Raise this process's limit on open files as far as it may go, and say so when that is too few."""
+    wanted = connections_max + CONNECTIONS_SPARE + DESCRIPTORS_SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < wanted:
+        soft = wanted if hard == unlimited else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            structlog.get_logger().warning("few descriptors", open_files_max=soft, connections_max=connections_max)
 
 
 async def stop_on_signal(gateway: Gateway, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -165,13 +165,13 @@ class Door:
                 stream.socket.close()
 
     async def _close_all(self) -> None:
-        """Let idle connections go, requests finish and sockets say goodbye, three quarters of the time allowed."""
+        """Let idle connections go, requests finish and sockets say goodbye, half of the time allowed."""
         await self._context.terminated.set()
         for socket in tuple(self._sockets):
             socket.close(1001, GOING)
         for stream in tuple(self._headless):
             stream.socket.close()
-        with trio.move_on_after(self.server.shutdown_s_max * 0.75):
+        with trio.move_on_after(self.server.shutdown_s_max * 0.5):
             await self.quiet()
 
     # -- one connection -----------------------------------------------------------------------------------------------

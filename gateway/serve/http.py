@@ -36,6 +36,12 @@ CONSOLE_TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+CONSOLE_HEADERS = {  # the page is one file with its script and style inside, and asks only its own server
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 LOG_UNAVAILABLE = "log-unavailable"
 
 
@@ -116,7 +122,7 @@ def page_view(body: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
     """An async view that gives one page (a plain function would cost a thread)."""
 
     async def view() -> Response:
-        return Response(body, content_type=kind)
+        return Response(body, content_type=kind, headers=CONSOLE_HEADERS)
 
     return view
 
