@@ -157,6 +157,7 @@ async def memory_ledger(*view_classes: type[TableView], log: MemoryLog | None = 
         for records in log.read(ledger.applied):
             for view in views.values():
                 view.apply(records, records[-1].seq + 1)
+            ledger.applied = records[-1].seq + 1
         await nursery.start(ledger.run)
         yield ledger
         nursery.cancel_scope.cancel()
