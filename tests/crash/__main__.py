@@ -63,6 +63,7 @@ async def kill_in_rounds(directory: Path, rounds: int, seed: int, say: bool = Tr
             for number in range(rounds):
                 await one_round(world, server, number, say)
             await all_delivered(world, fake)
+            await nothing_is_lost(world, everything=True)
             if await server.stop() != 0:
                 world.memory.broken.append("SIGTERM did not end the server in order")
         nursery.cancel_scope.cancel()

@@ -21,6 +21,7 @@ from tests.crash.memory import RecordingFake
 IDS_A_REQUEST = 400
 DELIVERED_S_MAX = 90.0  # a retry after a 503 waits 10 s and more
 SAMPLE = 20
+OLD = 500  # rows and events of earlier rounds that are asked for again after each
 
 
 def pieces(ids: Collection[str]) -> Iterator[list[str]]:
@@ -30,33 +31,30 @@ def pieces(ids: Collection[str]) -> Iterator[list[str]]:
         yield piece
 
 
-async def _missing(socket: Wire, ids: Collection[str]) -> set[str]:
+async def _missing(socket: Wire, ids: Collection[str], **also: str) -> set[str]:
     found: set[str] = set()
     for number, piece in enumerate(pieces(ids)):
         sub = f"audit-{number}"
-        found |= {row["id"] for row in await socket.stored(sub, ids=piece, limit=IDS_A_REQUEST)}
+        found |= {row["id"] for row in await socket.stored(sub, ids=piece, limit=IDS_A_REQUEST, **also)}
         await socket.send("CLOSE", sub)
     return set(ids) - found
 
 
-async def _missing_rows(socket: Wire, relay: str, ids: Collection[str]) -> set[str]:
-    found: set[str] = set()
-    for number, piece in enumerate(pieces(ids)):
-        sub = f"audit-{number}"
-        found |= {row["id"] for row in await socket.stored(sub, relayID=relay, ids=piece, limit=IDS_A_REQUEST)}
-        await socket.send("CLOSE", sub)
-    return set(ids) - found
-
-
-async def nothing_is_lost(world: World) -> None:
-    """Ask the server for everything that it ever acknowledged on a socket, and for a sample of what it did on HTTP."""
+async def nothing_is_lost(world: World, *, everything: bool = False) -> None:
+    """Ask for what was acknowledged since the last audit and some of what was before it, or for everything."""
     broken, memory = world.memory.broken, world.memory
+    again = (
+        set()
+        if everything
+        else memory.audited - set(world.dice.sample(sorted(memory.audited), min(len(memory.audited), OLD)))
+    )
     async with wire(f"{world.ws_url}/relay") as socket:
-        broken += [f"event {lost} was acknowledged and lost" for lost in await _missing(socket, memory.events)]
+        broken += [f"event {lost} was acknowledged and lost" for lost in await _missing(socket, memory.events - again)]
     for url, relay in world.worker_mirrors:
         async with wire(url) as socket:
-            lost_rows = await _missing_rows(socket, relay, memory.rows[url])
+            lost_rows = await _missing(socket, memory.rows[url] - again, relayID=relay)
         broken += [f"row {lost} was acknowledged and lost" for lost in lost_rows]
+    memory.audited = memory.events.union(*memory.rows.values())
     for url in memory.open_tokens[-SAMPLE:]:
         if not await opens(url):
             broken.append("a token that was issued does not open its mirror")

@@ -5,6 +5,7 @@ server lives is a broken promise, since nothing here asks for anything that shou
 """
 
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,7 @@ class World:
         return httpx.AsyncClient(base_url=self.url, timeout=10)
 
     def token_of(self, user: int) -> str:
-        return f"unavailable*1:device-{user}" if user % SLOW_IN == 0 else f"device-{user}"
+        return f"unavailable-soon*1:device-{user}" if user % SLOW_IN == 0 else f"device-{user}"
 
     async def posted(self, client: httpx.AsyncClient, path: str, body: Any, headers: Any = None) -> dict[str, Any]:
         """Post; what is not answered 200 is a broken promise."""
@@ -76,7 +77,7 @@ async def devices(world: World) -> None:
 async def relay_of_a_worker(world: World) -> None:
     """Register one relay and keep its mirror's address."""
     async with world.client() as client:
-        worker = Worker(client, world.secret, f"relay {len(world.worker_mirrors)}")
+        worker = Worker(client, world.secret, f"relay-{len(world.worker_mirrors)}")
         await worker.register()
         tokens = await worker.issue()
         world.worker_mirrors.append((tokens["replicationConnectionUrl"], relay_id(worker.identifier)))
@@ -127,7 +128,9 @@ async def replicate(world: World) -> None:
 async def publish(world: World) -> None:
     """Publish signed nostr events to /relay without waiting for each."""
     author = Author()
-    await _stream(f"{world.ws_url}/relay", lambda: author.event(1, "under load"), world.memory.events, world.memory)
+    await _stream(
+        f"{world.ws_url}/relay", lambda: author.event(1, secrets.token_hex(8)), world.memory.events, world.memory
+    )
 
 
 async def _stream(url: str, make: Callable[[], dict[str, Any]], acknowledged: set[str], memory: Memory) -> None:

@@ -22,6 +22,7 @@ class Memory:
     registrations: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # mirror URL -> row ids
     events: set[str] = field(default_factory=set)
+    audited: set[str] = field(default_factory=set)  # rows and events that an earlier audit has found again
     open_tokens: list[str] = field(default_factory=list)  # mirror URLs
     revoked_tokens: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # promises that were not kept
