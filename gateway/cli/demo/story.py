@@ -235,6 +235,7 @@ async def log_verified(cast: Cast) -> None:
         told = done.stdout.decode("utf-8", "replace").strip()
         check(done.returncode == 0, f"the audit failed:\n{told}")
         status = (await cast.client.get("/status")).json()
+        check(status["log"]["root"] in told, "the audit computed another root than the server states")
         step.outcome = f"{status['log']['size']:,} records, root {status['log']['root'][:16]}…"
         for line in told.splitlines()[-3:]:
             step.note(line)

@@ -1,0 +1,43 @@
+"""`heliograph demo --once`, as a script would run it."""
+
+import io
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from gateway.cli.demo.telling import StoryBroken, Telling, check
+
+FIRST_OUTPUT_S_MAX = 2.0
+STORY_S_MAX = 30.0
+
+
+def test_the_whole_story_holds_quickly_and_says_so() -> None:
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli.main", "demo", "--once"], stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout
+        first = demo.stdout.readline()
+        first_s = time.monotonic() - began
+        told = first + demo.stdout.read()
+        code = demo.wait(STORY_S_MAX)
+    assert code == 0, told
+    assert first_s < FIRST_OUTPUT_S_MAX
+    assert time.monotonic() - began < STORY_S_MAX
+    assert len(re.findall("✓", told)) == 17
+    assert re.search("kill -9 \\d+", told)
+    assert "25 of 25, each once" in told
+    assert "✗" not in told
+
+
+def test_a_promise_that_is_not_kept_is_told_with_a_cross_and_ends_the_story() -> None:
+    out = io.StringIO()
+    telling = Telling(Console(file=out, width=80))
+    with pytest.raises(StoryBroken, match="a promise"), telling.step("something"):
+        check(False, "a promise")
+    assert "✗ something" in out.getvalue()
+    assert telling.held == 0
