@@ -17,7 +17,7 @@ class Refusals:
     """Counts lines per source; ``line`` writes one (default: structlog's info)."""
 
     def __init__(self, line: Callable[..., object] | None = None) -> None:
-        self._line = line or structlog.get_logger().info
+        self._line = structlog.get_logger().info if line is None else line
         self._said: LRUCache[str, tuple[float, int]] = LRUCache(
             REFUSAL_SOURCES_MAX
         )  # (minute's begin, lines asked for)
