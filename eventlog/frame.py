@@ -85,11 +85,11 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
             start = first + end
         return found
 
-    def leaves(self) -> list[bytes]:
-        """Hash every record's Merkle leaf."""
+    def leaves(self, records: Sequence[Record] | None = None) -> list[bytes]:
+        """Hash every record's Merkle leaf; ``records`` are these, if they were decoded before."""
         return [
             sha256(b"\x00" + leaf_of(stored, record.payload)).digest()
-            for stored, record in zip(self.slices(), self.records(), strict=True)
+            for stored, record in zip(self.slices(), records or self.records(), strict=True)
         ]
 
     def records(self) -> list[Record]:
@@ -202,3 +202,8 @@ def search(buffer: bytes, start: int, salt: int, above_seq: int) -> int | None:
             pass  # a payload that happens to hold the magic: the search goes on
         at = buffer.find(MAGIC, at + 1)
     return None
+
+
+def evidence(tail: bytes, salt: int, next_seq: int) -> int | None:
+    """Find what no torn write leaves in a tail that was refused: a whole frame at its start, or a later head."""
+    return 0 if split(tail, salt).frames else search(tail, 0, salt, next_seq)

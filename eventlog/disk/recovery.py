@@ -159,11 +159,12 @@ def _take(scan: Scan, frame: frames.Frame, path: str, offset: int) -> None:
 def _settle_tail(disk: Disk, file: SegmentFile, scan: Scan, checkpoint: Checkpoint) -> TornTail | None:
     good, total = scan.index.end_bytes, file.file_bytes()
     tail = b"" if good == total else _read(disk, file.path, good, total - good)
+    later = frames.evidence(tail, file.head().salt, scan.index.end_seq)
     verdict = segment.judge_tail(
         good_bytes=good,
         file_bytes=total,
         last=True,
-        later_frame=_later_frame(tail, good, file.head().salt, scan.index.end_seq),
+        later_frame=None if later is None else good + later,
         size=scan.index.end_seq,
         checkpoint_size=checkpoint.size,
     )
@@ -178,11 +179,6 @@ def _settle_tail(disk: Disk, file: SegmentFile, scan: Scan, checkpoint: Checkpoi
             durable.replace(disk, join(file.path.removesuffix(basename(file.path)), kept), tail)
             durable.cut(disk, file.path, offset)
             return TornTail(basename(file.path), offset, len(tail), kept)
-
-
-def _later_frame(tail: bytes, offset: int, salt: int, next_seq: int) -> int | None:
-    found = frames.search(tail, 0, salt, next_seq)
-    return None if found is None else offset + found
 
 
 def _read(disk: Disk, path: str, offset: int, size: int) -> bytes:
