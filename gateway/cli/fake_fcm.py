@@ -32,9 +32,9 @@ RSA_BITS = 2048
 def command(*, port: int, fail: str, latency_s: float, account: Path | None, project: str, tls: Path | None) -> None:
     """Run the fake FCM by itself.
 
-    It serves Google's token endpoint at /token and messages:send for any project. GET /sent tells what arrived, DELETE
-    /sent forgets it, POST /fail takes a failure's name as its body. A device token may name a failure as well:
-    "unregistered:anything" always fails so, "unavailable*2:anything" twice.
+    It serves Google's token endpoint at /token and messages:send for any project. GET /sent tells what arrived and
+    GET /count how many it took, DELETE /sent forgets it, POST /fail takes a failure's name as its body. A device token
+    may name a failure as well: "unregistered:anything" always fails so, "unavailable*2:anything" twice.
 
     \b
     Failures:

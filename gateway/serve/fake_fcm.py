@@ -124,6 +124,8 @@ class Fake:
             if method == "DELETE":
                 self.sent.clear()
             return Reply(200, msgspec.json.encode({"count": self.count, "sent": list(self.sent)}))
+        if path == "/count":
+            return Reply(200, b"%d" % self.count)
         if method == "POST" and path == "/fail":
             self.fail(body.decode())
             return Reply(200, b"{}")
