@@ -27,6 +27,7 @@ from gateway.config import Config, Registration
 from gateway.serve.app import VIEWS, Gateway
 from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.ledger import Ledger
+from gateway.serve.metrics import Metrics
 from tests.fakes import MemoryLog, memory_ledger
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ async def running(
         if config.data == Config().data:
             config = msgspec.structs.replace(config, data=data)
         async with memory_ledger(*VIEWS, log=log) as ledger, trio.open_nursery() as nursery:
-            gateway = Gateway(config, clock or SystemClock(), ledger)
+            gateway = Gateway(config, clock or SystemClock(), ledger, Metrics())
             url = await gateway.listen()
             await nursery.start(gateway.run)
             yield Running(url, gateway, ledger)

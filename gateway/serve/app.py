@@ -37,6 +37,7 @@ from gateway.serve.head import networks
 from gateway.serve.http import make_app
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
+from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
 from gateway.serve.mirror import MirrorService
 from gateway.serve.push import PushService
@@ -67,22 +68,21 @@ VIEWS: tuple[type[TableView], ...] = (
 class Gateway:
     """One gateway over a ledger: `listen`, then `run` until `stop`."""
 
-    def __init__(self, config: Config, clock: Clock, ledger: Ledger) -> None:
-        self.config, self.ledger = config, ledger
-        self.metrics, self.refusals = Metrics(), Refusals()
-        self.status = Status(ledger, self.metrics)
+    def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
+        self.config, self.ledger, self.metrics = config, ledger, metrics
+        self.refusals = Refusals()
+        self.status = Status(ledger, metrics)
 
-        self.push = PushService(config, clock, ledger, self.metrics)
-        self.relays = RelayService(config, clock, ledger, self.metrics)
-        self.nostr = NostrService(config, clock, ledger, self.metrics)
-        self.mirror = MirrorService(config, clock, ledger, self.metrics)
-        self.services = (self.relays, self.nostr, self.mirror, self.push)
+        self.push = PushService(config, clock, ledger, metrics)
+        self.relays = RelayService(config, clock, ledger, metrics)
+        self.nostr = NostrService(config, clock, ledger, metrics)
+        self.mirror = MirrorService(config, clock, ledger, metrics)
         self._introduce()
 
-        app = make_app(config, self.status, self.metrics, (self.push, self.relays), self.describe)
-        front = Front(app, self.metrics, networks(config.server.trusted_proxies))
+        app = make_app(config, self.status, metrics, (self.push, self.relays), self.describe)
+        front = Front(app, metrics, networks(config.server.trusted_proxies))
         unread = config.relay.unread_bytes_max
-        self.door = Door(config.server, front, self.serve_socket, self.metrics, unread_bytes_max=unread)
+        self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread)
 
     def _introduce(self) -> None:
         """Tell the services what they need of each other: here, so that none imports another."""
@@ -105,7 +105,7 @@ class Gateway:
         """Serve until `stop`; started once connections are accepted. `listen` first; the ledger must be running."""
         async with trio.open_nursery() as services:
             services.start_soon(self._watch_log)
-            for service in self.services:
+            for service in (self.relays, self.nostr, self.mirror, self.push):
                 await services.start(service.run)
             async with trio.open_nursery() as door:
                 await door.start(self.door.run)
@@ -199,9 +199,10 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     take_descriptors(config.server.connections_max)
     clock = clock or SystemClock()
     config = with_registration_secret(config, clock)
-    with opened(config, clock) as (log, views):
+    metrics = Metrics()
+    with opened(config, clock, metrics) as (log, views):
         ledger = Ledger(log, views)
-        gateway = Gateway(config, clock, ledger)
+        gateway = Gateway(config, clock, ledger, metrics)
         url = await gateway.listen()
         async with trio.open_nursery() as ground:
             await ground.start(log.run)
@@ -215,7 +216,7 @@ async def run(config: Config, clock: Clock | None = None) -> None:
 
 
 @contextmanager
-def opened(config: Config, clock: Clock) -> Iterator[tuple[Log, dict[str, TableView]]]:
+def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log, dict[str, TableView]]]:
     """Open (or make, recover, catch up) log and views under the data directory; blocks. Raises Unavailable."""
     data, limits = Path(config.data), config.log
     try:
@@ -226,6 +227,7 @@ def opened(config: Config, clock: Clock) -> Iterator[tuple[Log, dict[str, TableV
             segment_bytes_max=limits.segment_bytes_max,
             queue_records_max=limits.queue_records_max,
             queue_bytes_max=limits.queue_bytes_max,
+            disk=MeasuredDisk(metrics),
         )
     except (Locked, Corrupt, OSError) as error:
         raise Unavailable(f"the log cannot be opened: {error}") from error

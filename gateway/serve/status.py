@@ -32,6 +32,7 @@ class Status:
         self.stopping = False
         self.public_relays: Callable[[], list[dict[str, object]]] = list
         self._ledger, self._metrics = ledger, metrics
+        self._counted = ledger.log.durable_size  # what was there before is not ours to count
         self._version, self._started = our_version(), trio.current_time()
 
     def unready(self) -> str:
@@ -60,6 +61,8 @@ class Status:
         """Bring the figures up to date that are read, not counted."""
         log = self._ledger.log
         self._metrics.log_size.set(log.durable_size)
+        self._metrics.log_appends.inc(log.durable_size - self._counted)
+        self._counted = log.durable_size
         self._metrics.log_failed.set(self.failure is not None)
         for name, view in self._ledger.views.items():
             self._metrics.log_view_lag.labels(name).set(log.durable_size - view.position)

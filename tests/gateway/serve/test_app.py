@@ -19,6 +19,7 @@ from gateway.errors import SocketRefused, Unavailable
 from gateway.replication.registration import Relay
 from gateway.serve.app import opened, presentation
 from gateway.serve.clock import SystemClock
+from gateway.serve.metrics import Metrics as Figures
 from tests.fakes import MemoryLog
 from tests.server import process, running, websocket
 
@@ -174,12 +175,12 @@ def test_a_data_directory_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(Unavailable, match="cannot be opened"),
-        opened(Config(data=str(tmp_path / "file")), SystemClock()),
+        opened(Config(data=str(tmp_path / "file")), SystemClock(), Figures()),
     ):
         pass
     here = Config(data=str(tmp_path / "data"))
-    with opened(here, SystemClock()), pytest.raises(Unavailable, match="cannot be opened"):  # noqa: SIM117
-        with opened(here, SystemClock()):
+    with opened(here, SystemClock(), Figures()), pytest.raises(Unavailable, match="cannot be opened"):  # noqa: SIM117
+        with opened(here, SystemClock(), Figures()):
             pass
 
 

@@ -42,5 +42,6 @@ async def test_figures_that_are_read_are_fresh() -> None:
         status.refresh()
         value = metrics.registry.get_sample_value
         assert value("gateway_log_size") == 1
+        assert value("gateway_log_appends_total") == 1
         assert value("gateway_log_failed") == 1
         assert value("gateway_log_view_lag", {"view": "nonces"}) == 0
