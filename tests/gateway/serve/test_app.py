@@ -1,5 +1,6 @@
 """The whole server: its own pages, its failures, its end. In this process, and as a process of its own."""
 
+import hmac
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import trio
 from trio_websocket import ConnectionClosed
@@ -17,11 +19,22 @@ from eventlog.errors import LogFailed
 from gateway.config import Config, Metrics, Push, Registration
 from gateway.errors import SocketRefused, Unavailable
 from gateway.replication.registration import Relay
-from gateway.serve.app import opened, presentation
+from gateway.serve.app import Gateway, opened, presentation
 from gateway.serve.clock import SystemClock
+from gateway.serve.ledger import Ledger
+from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics as Figures
 from tests.fakes import MemoryLog
-from tests.server import process, running, websocket
+from tests.server import on_free_port, process, running, websocket
+
+
+def registration(key: str) -> dict[str, object]:
+    """A signed registration, as a worker sends it."""
+    now_ms = SystemClock().now_ms()
+    inner = {"relayKey": key, "nonce": key[:8] + str(now_ms), "issuedAt": now_ms, "peers": [], "metadata": {}}
+    text = json.dumps(inner, sort_keys=True, separators=(",", ":"))
+    return {"registration": inner, "signature": hmac.new(b"s" * 32, text.encode(), "sha256").hexdigest()}
+
 
 CONFIG = Config(registration=Registration(secret="s" * 32), push=Push(answer_wait_s=0.1))
 
@@ -149,6 +162,41 @@ async def test_reading_goes_on_when_the_log_fails_closed() -> None:
         async with websocket(gateway.ws_url + "/relay") as socket:
             await socket.send_message('["REQ","s",{"kinds":[1]}]')
             assert json.loads(await socket.get_message()) == ["EOSE", "s"]
+
+
+async def test_a_disk_that_fails_takes_writes_away_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    """Over the real log: after a failed sync every write is 503, reading and both kinds of socket go on."""
+    config = on_free_port(msgspec.structs.replace(CONFIG, data=str(tmp_path)))
+    figures = Figures()
+    with opened(config, SystemClock(), figures) as (log, views):
+        ledger = Ledger(log, views)
+        gateway = Gateway(config, SystemClock(), ledger, figures)
+        url = await gateway.listen()
+        async with trio.open_nursery() as ground, client(url) as http:
+            await ground.start(log.run)
+            await ground.start(ledger.run)
+            await ground.start(gateway.run)
+            body = registration("a" * 64)
+            assert (await http.post("/api/relays", json=body)).status_code == 200
+            before = (await http.get("/status")).json()["log"]
+
+            def broken(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(MeasuredDisk, "datasync", broken)
+            for _ in range(2):
+                answer = await http.post("/api/relays", json=registration("b" * 64))
+                assert (answer.status_code, answer.json()["error"][:14]) == (503, "append-error: ")
+                assert int(answer.headers["retry-after"]) > 0
+            assert (await http.get("/ready")).status_code == 503
+            assert (await http.get("/status")).json()["log"] == before
+            assert "gateway_log_failed 1.0" in (await http.get("/metrics")).text
+            async with websocket(url.replace("http", "ws") + "/relay") as socket:
+                await socket.send_message('["REQ","s",{"kinds":[1]}]')
+                assert json.loads(await socket.get_message()) == ["EOSE", "s"]
+            gateway.stop()
+            await trio.sleep(0.1)
+            ground.cancel_scope.cancel()
 
 
 async def test_readiness_ends_with_the_stop() -> None:
