@@ -17,7 +17,7 @@ from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.phone import Phone
 from gateway.cli.demo.server import Server, never_outliving
 from gateway.cli.demo.story import Cast, tell
-from gateway.cli.demo.telling import StoryBroken, Telling
+from gateway.cli.demo.telling import StoryBroken, Telling, check
 from gateway.cli.demo.worker import Worker
 from gateway.errors import Unavailable
 
@@ -34,6 +34,9 @@ def play(*, once: bool, port: int, telling: Telling | None = None) -> int:
             code = trio.run(_play, Path(directory), telling, once, port)
     except* Unavailable as unavailable:
         telling.broken(str(_first(unavailable)))
+    except* StoryBroken as broken:
+        telling.broken(str(_first(broken)))
+        code = 1
     return code
 
 
@@ -64,7 +67,9 @@ async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int
             if code == 0 and not once:
                 await _stay(telling, server)
             if code == 0:
-                code = await _ended(telling, server)
+                await _ended(telling, server)
+        if code == 0 and once:
+            telling.say(f"\n{telling.summary()}")
         nursery.cancel_scope.cancel()
     return code
 
@@ -84,24 +89,19 @@ async def _told(telling: Telling, server: Server, instance: Instance, phone: Pho
 
 
 async def _stay(telling: Telling, server: Server) -> None:
-    telling.say(
-        f"\nAll {telling.held} steps held, in {telling.elapsed_s:.1f} s. The gateway stays up until you press Ctrl-C:"
-    )
+    telling.say(f"\n{telling.summary()} The gateway stays up until you press Ctrl-C:")
     telling.say(f"  {server.url}/")
     with trio.open_signal_receiver(*STOPS) as signals:
         async for _ in signals:
             return
 
 
-async def _ended(telling: Telling, server: Server) -> int:
+async def _ended(telling: Telling, server: Server) -> None:
     telling.chapter("The end")
     with telling.step("SIGTERM") as step:
         code = await server.stop()
-        step.outcome = f"exit code {code}"
-    telling.say(
-        f"\nAll {telling.held} steps held, in {telling.elapsed_s:.1f} s." if code == 0 else "\nIt did not end in order."
-    )
-    return 0 if code == 0 else 1
+        check(code == 0, f"the server did not end in order: exit code {code}")
+        step.outcome = "exit code 0"
 
 
 def configuration(instance: Instance, phone: Phone, secret: str) -> str:

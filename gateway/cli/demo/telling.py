@@ -40,10 +40,9 @@ class Telling:
         self._began = time.monotonic()
         self.held = 0
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the story began."""
-        return time.monotonic() - self._began
+    def summary(self) -> str:
+        """How many steps held, and in what time."""
+        return f"All {self.held} steps held, in {told_s(time.monotonic() - self._began)}."
 
     def chapter(self, title: str) -> None:
         """Begin a part of the story."""
