@@ -253,3 +253,22 @@ def fact_of(record: Record) -> Fact | None:
     for schema in range(record.schema, fact.schema):
         fields = UPCASTERS[record.kind, schema](fields)
     return msgspec.convert(fields, type=fact, builtin_types=(bytes,))
+
+
+# -- the short way for events, of which thousands a second pass -------------------------------------------------------
+
+
+def event_draft(relay_key: str, received_ms: int, event: bytes, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
+    """Draft an `EventStored` as `draft` does, byte for byte, at half the cost."""
+    payload = salt + cbor2.dumps([relay_key, received_ms, event])
+    return Draft(EventStored.kind, payload, ts_ns, subject, EventStored.schema)
+
+
+def event_of(record: Record) -> tuple[str, bytes] | None:
+    """Give relay key and JSON of an `EventStored` as `fact_of` does, at half the cost; None where it was erased."""
+    if record.payload is not None and record.schema == EventStored.schema:
+        relay_key, _, event = cbor2.loads(record.payload[SALT_BYTES:])
+        return relay_key, event
+    fact = fact_of(record)
+    assert fact is None or isinstance(fact, EventStored), record.kind
+    return None if fact is None else (fact.relay_key, fact.event)

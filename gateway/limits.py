@@ -270,6 +270,12 @@ BACKLOG_BYTES_MAX = 8_388_608
 AUTHORS_CACHED_MAX = 65_536
 """Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
 
+TAG_KEYS_CACHED_MAX = 32_768
+"""Tags whose hash is kept (about 200 bytes each): the same topics and people come again and again."""
+
+SCAN_KINDS_MAX = 1_024
+"""Kinds of one author that are walked side by side; above (nobody honest has so many), the relay's whole time line."""
+
 SCAN_ROWS = 256
 """Index rows read in one pass of the loop while a REQ is answered: under a millisecond, then others have their turn."""
 

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.config import Relay
-from gateway.facts import SALT_BYTES, EventStored, draft
+from gateway.facts import SALT_BYTES, event_draft
 from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX
 from gateway.nostr import message as wire
 from gateway.nostr.event import Event, Keeping, keeping, stored_form
@@ -69,42 +69,51 @@ class Intake:
         """Answer each event with its OK, in any order. Cancelled: what was submitted may still be stored."""
         answers: list[Answer] = []
         while events:
-            others: set[trio.Event] = set()
-            fresh: list[Event] = []
-            later: list[Event] = []
             done = trio.Event()
-            for event in events:
-                other = self._in_flight.get((relay_key, event.id))
-                if other is not None:
-                    later.append(event)
-                    others.add(other)
-                    continue
-                answer = self._decide(relay_key, event)
-                if answer is None:
-                    self._in_flight[relay_key, event.id] = done
-                    fresh.append(event)
-                else:
-                    answers.append(_answer(event, *answer))
+            fresh, others, later = self._claim(relay_key, events, done)
             try:
-                outcome = await self._keep(relay_key, fresh)
+                verdicts = self._decide(relay_key, fresh)
+                open_ones = [event for event, verdict in zip(fresh, verdicts, strict=True) if verdict is None]
+                outcome = iter(await self._keep(relay_key, open_ones))
             finally:
                 for event in fresh:
                     del self._in_flight[relay_key, event.id]
                 done.set()
-            answers += [_answer(event, *answer) for event, answer in zip(fresh, outcome, strict=True)]
+            for event, verdict in zip(fresh, verdicts, strict=True):
+                answers.append(_answer(event, *(next(outcome) if verdict is None else verdict)))
             for other in others:
                 await other.wait()
             events = later
         return answers
 
-    def _decide(self, relay_key: str, event: Event) -> Verdict | None:
+    def _claim(
+        self, relay_key: str, events: Sequence[Event], done: trio.Event
+    ) -> tuple[list[Event], set[trio.Event], list[Event]]:
+        """Put events in flight: (those that were not, what the others wait for, the others)."""
+        fresh: list[Event] = []
+        later: list[Event] = []
+        others: set[trio.Event] = set()
+        for event in events:
+            holder = self._in_flight.get((relay_key, event.id))
+            if holder is None:
+                self._in_flight[relay_key, event.id] = done
+                fresh.append(event)
+            else:
+                later.append(event)
+                others.add(holder)
+        return fresh, others, later
+
+    def _decide(self, relay_key: str, events: Sequence[Event]) -> list[Verdict | None]:
         """Answer what needs no signature check; None for what is to be verified and kept."""
-        verdict = judge(event, Context(self._limits, self._clock.now_ms() // 1000))
-        if isinstance(verdict, Reject):
-            return (False, verdict.reason)
-        if keeping(event.kind) is Keeping.NONE:
-            return None
-        return ANSWERS.get(self._view.standing(relay_key, event))
+        context = Context(self._limits, self._clock.now_ms() // 1000)
+        verdicts: list[Verdict | None] = []
+        for event, standing in zip(events, self._view.standings(relay_key, events), strict=True):
+            ruling = judge(event, context)
+            if isinstance(ruling, Reject):
+                verdicts.append((False, ruling.reason))
+            else:
+                verdicts.append(None if keeping(event.kind) is Keeping.NONE else ANSWERS.get(standing))
+        return verdicts
 
     async def _keep(self, relay_key: str, events: Sequence[Event]) -> list[Verdict]:
         """Verify and record; one answer for each."""
@@ -140,8 +149,10 @@ class Intake:
         now_ns = self._clock.now_ns()
         salts = self._clock.random_bytes(SALT_BYTES * len(events))
         return [
-            draft(
-                EventStored(relay_key, now_ns // 1_000_000, stored_form(event)),
+            event_draft(
+                relay_key,
+                now_ns // 1_000_000,
+                stored_form(event),
                 ts_ns=now_ns,
                 subject=self._pseudonym(event.pubkey),
                 salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],

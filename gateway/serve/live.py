@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import trio
 
 from eventlog.record import Record
-from gateway.facts import EventStored, fact_of
+from gateway.facts import EventStored, event_of
 from gateway.limits import BACKLOG_BYTES_MAX, LIVE_ROWS
 from gateway.nostr.event import Event, Keeping, keeping, stored_event
 from gateway.nostr.filter import Filter
@@ -102,16 +102,17 @@ class LiveRows:
             socket.send_many(texts)
 
     def _match(self, record: Record, out: dict[Socket, list[str]]) -> None:
-        fact = fact_of(record)
-        if not isinstance(fact, EventStored) or fact.relay_key not in self._relays:
+        stored = event_of(record)
+        if stored is None or stored[0] not in self._relays:
             return
-        event = stored_event(fact.event)
-        found = self._relays[fact.relay_key].match(event)
-        if found and self._stands(fact.relay_key, event):
-            raw = fact.event.decode()
+        relay_key, raw = stored
+        event = stored_event(raw)
+        found = self._relays[relay_key].match(event)
+        if found and self._stands(relay_key, event):
+            text = raw.decode()
             for subscription in found:
                 if record.seq >= subscription.seq_start:
-                    out[subscription.socket] += subscription.offer(raw)
+                    out[subscription.socket] += subscription.offer(text)
 
     def _stands(self, relay_key: str, event: Event) -> bool:
         """Whether the fold kept the event: one that was refused as old or deleted goes to nobody."""

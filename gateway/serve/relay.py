@@ -6,7 +6,7 @@ mirror's, handed over as they came. This module must not know HTTP or how tokens
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
 import cbor2
@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.facts import SALT_BYTES
 from gateway.limits import STORED_BYTES
 from gateway.nostr import message as wire
-from gateway.nostr.event import Event
+from gateway.nostr.event import Event, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.info import Presentation, document
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
@@ -156,22 +156,27 @@ class Connection:
         subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters)
         self._open[sub_id] = subscription
         limits = service.limits
+        # The view finds tags by hash: of what they let through, the event itself has the last word.
+        exact = tuple(filters) if any(one.tags for one in filters) else ()
         for page in service.scan.pages(
             relay_key, filters, subscription.seq_start, limits.limit_default, limits.limit_max
         ):
-            await self._send_page(subscription, page)
+            await self._send_page(subscription, page, exact)
             if not self._socket.is_open:
                 return
         self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
 
-    async def _send_page(self, subscription: Subscription, page: Sequence[Row]) -> None:
-        """Send a page of stored rows, waiting for the reader after every `STORED_BYTES`."""
+    async def _send_page(self, subscription: Subscription, page: Sequence[Row], exact: tuple[Filter, ...]) -> None:
+        """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
         texts: list[str] = []
         waiting = 0
         for payload in self._service.log.payloads([row.seq for row in page]) if page else ():
             if payload is None:  # erased since it was indexed
                 continue
-            texts.append(subscription.frame(event_json(payload).decode()))
+            raw = event_json(payload)
+            if exact and not _any_matches(exact, stored_event(raw)):
+                continue
+            texts.append(subscription.frame(raw.decode()))
             waiting += len(texts[-1])
             if waiting > STORED_BYTES:
                 self._socket.send_many(texts)
@@ -179,6 +184,10 @@ class Connection:
                 texts, waiting = [], 0
         self._socket.send_many(texts)
         await self._socket.flushed()
+
+
+def _any_matches(filters: Iterable[Filter], event: Event) -> bool:
+    return any(one.matches(event) for one in filters)
 
 
 def event_json(payload: bytes) -> bytes:

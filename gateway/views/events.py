@@ -2,22 +2,25 @@
 
 Invariant: the fold alone decides what is replaced and what is deleted, in the order of the log, so a replay ends in the
 same rows; a body is never copied here. A deletion is remembered for ever, so that it also bars what arrives after it.
-Rows are few and narrow, because what an event costs is the number of trees it is written to: authors and relays are
-numbers, a tag is a 16-byte hash, ties are ordered by the first 8 bytes of the id. This module must not know queries.
+What an event costs is the number and width of the trees it is written to: so authors and relays are numbers, an id is
+its first 16 bytes as two of them, a tag a 64-bit hash (whoever reads the event itself checks it), and rows are written
+a batch at a time. This module must not know queries.
 """
 
 import enum
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct, pack
 from typing import ClassVar, NamedTuple
 
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import EventStored, fact_of
-from gateway.limits import AUTHORS_CACHED_MAX
+from gateway.facts import EventStored, event_of
+from gateway.limits import AUTHORS_CACHED_MAX, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
     Event,
@@ -29,7 +32,10 @@ from gateway.nostr.event import (
     stored_event,
 )
 
-TAG_BYTES = 16
+NAME_BYTES = 16
+LOOKUP_IDS = 64
+_NUMBERS = Struct(">QQ")
+_TOP = 2**63 - 1
 
 
 class Standing(enum.Enum):
@@ -59,17 +65,29 @@ class Author:
     deletes: bool
 
 
-def tie_of(event_id: bytes) -> int:
-    """Order equal times by id, lowest first, as a number that falls as the id rises (a signed 64-bit integer).
+class Mark(NamedTuple):
+    """When an event was made, and its id's first 16 bytes as two numbers that fall as it rises.
 
-    Ids that share 8 bytes may come in either order; making such a pair costs 2^32 hashes and gains nothing.
+    The greater mark is the newer version (NIP-01: at equal times the lowest id). Two ids of one mark would take 2^64
+    hashes to find, and are then one event to a relay: a loss to nobody but their maker.
     """
-    return 2**63 - 1 - int.from_bytes(event_id[:8], "big")
+
+    created: int
+    tie: int
+    half: int
 
 
-def tag_key(relay: int, letter: str, value: str) -> bytes:
-    """Hash a tag for one relay's index; 128 bits, so that nobody makes two values meet."""
-    return blake2b(f"{relay}{letter}{value}".encode(), digest_size=TAG_BYTES).digest()
+def mark_of(created: int, event_id: str) -> Mark:
+    """Give the mark of an event by its time and hex id."""
+    tie, half = _NUMBERS.unpack(bytes.fromhex(event_id[:32]))
+    return Mark(created, _TOP - tie, _TOP - half)
+
+
+@lru_cache(TAG_KEYS_CACHED_MAX)
+def tag_key(relay: int, letter: str, value: str) -> int:
+    """Hash a tag for one relay's index; two values may meet, so rows found by it are held against the event."""
+    digest = blake2b(f"{relay}{letter}{value}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 class EventsView(TableView):
@@ -85,14 +103,13 @@ class EventsView(TableView):
             number INTEGER PRIMARY KEY, pubkey BLOB UNIQUE, pseudonym BLOB, deletes INTEGER);
         CREATE TABLE IF NOT EXISTS event (
             seq INTEGER PRIMARY KEY, relay INTEGER, author INTEGER, kind INTEGER, created INTEGER, tie INTEGER,
-            id BLOB, tags BLOB);
-        CREATE UNIQUE INDEX IF NOT EXISTS event_id ON event (id, relay);
+            half INTEGER, tags BLOB);
+        CREATE UNIQUE INDEX IF NOT EXISTS event_id ON event (tie, half, relay);
         CREATE INDEX IF NOT EXISTS event_time ON event (relay, created, tie);
         CREATE INDEX IF NOT EXISTS event_kind ON event (relay, kind, created, tie);
-        CREATE INDEX IF NOT EXISTS event_author ON event (relay, author, created, tie);
         CREATE INDEX IF NOT EXISTS event_author_kind ON event (relay, author, kind, created, tie);
         CREATE TABLE IF NOT EXISTS tag (
-            key BLOB, created INTEGER, tie INTEGER, seq INTEGER, PRIMARY KEY (key, created, tie, seq)) WITHOUT ROWID;
+            key INTEGER, created INTEGER, tie INTEGER, seq INTEGER, PRIMARY KEY (key, created, tie, seq)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS address (
             relay INTEGER, author INTEGER, kind INTEGER, name BLOB, seq INTEGER,
             PRIMARY KEY (relay, author, kind, name)) WITHOUT ROWID;
@@ -107,23 +124,47 @@ class EventsView(TableView):
         super().__init__(db)
         self._relays: dict[str, int] = dict(db.execute("SELECT key, number FROM relay"))
         self._authors: dict[str, Author] = {}
-        self._counts: Counter[int] = Counter()  # changes of this batch
+        self._rows: list[tuple[int | bytes, ...]] = []  # of this batch, not written yet
+        self._tags: list[tuple[int, int, int, int]] = []
+        self._counts: Counter[int] = Counter()
 
     # -- what others ask ----------------------------------------------------------------------------------------------
 
     def standing(self, relay_key: str, event: Event) -> Standing:
-        """Say how an event stands now; records of the log that are not applied yet do not count."""
+        """Say how one event stands now."""
+        return self.standings(relay_key, [event])[0]
+
+    def standings(self, relay_key: str, events: Sequence[Event]) -> list[Standing]:
+        """Say how events stand now; records of the log that are not applied yet do not count."""
         relay = self._relays.get(relay_key)
+        if relay is None:
+            return [Standing.NEW] * len(events)
+        marks = [mark_of(event.created_at, event.id) for event in events]
+        known = self._known(relay, marks)
+        return [
+            Standing.KNOWN if mark[1:] in known else self._standing(relay, event, mark)
+            for event, mark in zip(events, marks, strict=True)
+        ]
+
+    def _known(self, relay: int, marks: Sequence[Mark]) -> set[tuple[int, ...]]:
+        """Find which ids are stored: many to a statement, since each statement costs as much as several ids."""
+        found: set[tuple[int, ...]] = set()
+        for at in range(0, len(marks), LOOKUP_IDS):
+            ties = [mark.tie for mark in marks[at : at + LOOKUP_IDS]]
+            ties += ties[:1] * ((1 if len(ties) == 1 else LOOKUP_IDS) - len(ties))  # two statements, both prepared once
+            places = ", ".join("?" * len(ties))
+            query = f"SELECT tie, half FROM event WHERE relay = ? AND tie IN ({places})"  # noqa: S608 - question marks
+            found.update(self.db.execute(query, (relay, *ties)))
+        return found
+
+    def _standing(self, relay: int, event: Event, mark: Mark) -> Standing:
         author = self.author(event.pubkey)
-        if relay is None or author is None:
+        if author is None:
             return Standing.NEW
-        raw_id = bytes.fromhex(event.id)
-        if self.db.execute("SELECT 1 FROM event WHERE id = ? AND relay = ?", (raw_id, relay)).fetchone():
-            return Standing.KNOWN
         place = _place(relay, author, event)
         if author.deletes and self._is_gone(relay, author, event, place):
             return Standing.DELETED
-        if place is not None and self._is_superseded(place, event.created_at, raw_id):
+        if place is not None and self._is_superseded(place, mark):
             return Standing.SUPERSEDED
         return Standing.NEW
 
@@ -149,49 +190,68 @@ class EventsView(TableView):
     # -- the fold -----------------------------------------------------------------------------------------------------
 
     def apply(self, records: Sequence[Record], position: int) -> None:
-        """Fold, and then write what the batch changed in the counts: one row a relay instead of one an event."""
+        """Fold, write the batch's plain rows together, then what it changed in the counts: one row a relay."""
         super().apply(records, position)
-        self.db.executemany(
-            "UPDATE relay SET events = events + ? WHERE number = ?",
-            [(change, relay) for relay, change in self._counts.items()],
-        )
-        self._counts.clear()
+        self._flush()
+        if self._counts:
+            self.db.executemany(
+                "UPDATE relay SET events = events + ? WHERE number = ?",
+                [(change, relay) for relay, change in self._counts.items()],
+            )
+            self._counts.clear()
 
     def fold(self, record: Record) -> None:
         """Take in one stored event; one that is known, superseded, deleted, erased or ephemeral changes nothing."""
-        fact = fact_of(record)
-        if not isinstance(fact, EventStored):
+        found = event_of(record)
+        if found is None:
             return
-        event = stored_event(fact.event)
-        if keeping(event.kind) is Keeping.NONE:
+        relay_key, raw = found
+        event = stored_event(raw)
+        kept = keeping(event.kind)
+        if kept is Keeping.NONE:
             return
-        relay = self._relay(fact.relay_key)
+        relay = self._relay(relay_key)
         author = self.author(event.pubkey) or self._new_author(event.pubkey, record.subject)
-        place = _place(relay, author, event)
-        raw_id = bytes.fromhex(event.id)
-        if author.deletes and self._is_gone(relay, author, event, place):
-            return
-        if place is not None and self._is_superseded(place, event.created_at, raw_id):
-            return
-        if self._insert(record.seq, relay, author.number, event, raw_id):
-            if place is not None:
-                self._supersede(place, record.seq)
-            if event.kind == DELETION:
-                self._delete(relay, author, event)
+        if kept is Keeping.ALL and event.kind != DELETION and not author.deletes:
+            self._add(record.seq, relay, author.number, event)
+        else:
+            self._fold_alone(record.seq, relay, author, event)
 
-    def _insert(self, seq: int, relay: int, author: int, event: Event, raw_id: bytes) -> bool:
-        """Write the row and its tags; False where the relay holds the id already."""
-        keys = [tag_key(relay, letter, value) for letter, value in sorted(indexed_tags(event))]
-        created, tie = event.created_at, tie_of(raw_id)
-        added = self.db.execute(
-            "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, relay, author, event.kind, created, tie, raw_id, b"".join(keys)),
-        ).rowcount
-        if added:
-            self._counts[relay] += 1
-            if keys:
-                self.db.executemany("INSERT INTO tag VALUES (?, ?, ?, ?)", [(key, created, tie, seq) for key in keys])
-        return bool(added)
+    def _fold_alone(self, seq: int, relay: int, author: Author, event: Event) -> None:
+        """Take in an event that others act upon, or that acts upon others: all before it must be written."""
+        self._flush()
+        mark = mark_of(event.created_at, event.id)
+        if mark[1:] in self._known(relay, [mark]) or self._standing(relay, event, mark) is not Standing.NEW:
+            return
+        self._add(seq, relay, author.number, event)
+        self._flush()
+        place = _place(relay, author, event)
+        if place is not None:
+            self._supersede(place, seq)
+        if event.kind == DELETION:
+            self._delete(relay, author, event)
+
+    def _add(self, seq: int, relay: int, author: int, event: Event) -> None:
+        """Note an event's row and its tags' for the next `_flush`."""
+        created, tie, half = mark_of(event.created_at, event.id)
+        keys = sorted({tag_key(relay, letter, value) for letter, value in indexed_tags(event)})
+        packed = pack(f">{len(keys)}q", *keys)
+        self._rows.append((seq, relay, author, event.kind, created, tie, half, packed))
+        self._tags += [(key, created, tie, seq) for key in keys]
+
+    def _flush(self) -> None:
+        """Write what was noted; an id that its relay holds already is passed over, and so are its tags."""
+        if not self._rows:
+            return
+        rows, tags = self._rows, self._tags
+        self._rows, self._tags = [], []
+        added = self.db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows).rowcount
+        if added < len(rows):
+            span = (rows[0][0], rows[-1][0])
+            there = {seq for (seq,) in self.db.execute("SELECT seq FROM event WHERE seq BETWEEN ? AND ?", span)}
+            rows, tags = [row for row in rows if row[0] in there], [tag for tag in tags if tag[3] in there]
+        self.db.executemany("INSERT INTO tag VALUES (?, ?, ?, ?)", tags)
+        self._counts.update(int(row[1]) for row in rows)
 
     def _drop(self, seq: int) -> None:
         """Take a row and its tags away; its place in `address` may dangle, since nothing is read through it alone."""
@@ -202,20 +262,20 @@ class EventsView(TableView):
         self.db.execute("DELETE FROM event WHERE seq = ?", (seq,))
         self.db.executemany(
             "DELETE FROM tag WHERE key = ? AND created = ? AND tie = ? AND seq = ?",
-            [(key, created, tie, seq) for key in split_tags(tags)],
+            [(key, created, tie, seq) for key in tag_keys(tags)],
         )
         self._counts[relay] -= 1
 
     # -- versions -----------------------------------------------------------------------------------------------------
 
-    def _is_superseded(self, place: Place, created: int, raw_id: bytes) -> bool:
+    def _is_superseded(self, place: Place, mark: Mark) -> bool:
         """Whether a version is stored that is newer, or as old with a lower id, or the same."""
         row = self.db.execute(
-            "SELECT e.created, e.id FROM address a JOIN event e ON e.seq = a.seq "
+            "SELECT e.created, e.tie, e.half FROM address a JOIN event e ON e.seq = a.seq "
             "WHERE a.relay = ? AND a.author = ? AND a.kind = ? AND a.name = ?",
             place,
         ).fetchone()
-        return row is not None and (row[0] > created or (row[0] == created and row[1] <= raw_id))
+        return row is not None and row >= mark
 
     def _supersede(self, place: Place, seq: int) -> None:
         old = self._current(place)
@@ -251,17 +311,17 @@ class EventsView(TableView):
             self.db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
         for letter, value in sorted(indexed_tags(deletion)):
             if letter == "e" and is_hex_64(value):
-                self._delete_id(relay, author.number, bytes.fromhex(value))
+                self._delete_id(relay, author.number, value)
             elif letter == "a":
                 place = _named_place(relay, author.number, deletion.pubkey, value)
                 if place is not None:
                     self._delete_address(place, deletion.created_at)
 
-    def _delete_id(self, relay: int, author: int, raw_id: bytes) -> None:
-        self.db.execute("INSERT OR IGNORE INTO gone_id VALUES (?, ?, ?)", (relay, author, raw_id))
+    def _delete_id(self, relay: int, author: int, event_id: str) -> None:
+        self.db.execute("INSERT OR IGNORE INTO gone_id VALUES (?, ?, ?)", (relay, author, bytes.fromhex(event_id)))
         row = self.db.execute(
-            "SELECT seq FROM event WHERE id = ? AND relay = ? AND author = ? AND kind != ?",
-            (raw_id, relay, author, DELETION),
+            "SELECT seq FROM event WHERE tie = ? AND half = ? AND relay = ? AND author = ? AND kind != ?",
+            (*mark_of(0, event_id)[1:], relay, author, DELETION),
         ).fetchone()
         if row:
             self._drop(row[0])
@@ -301,9 +361,9 @@ class EventsView(TableView):
         return author
 
 
-def split_tags(tags: bytes) -> Iterator[bytes]:
-    """Cut a row's ``tags`` into its keys."""
-    return (tags[at : at + TAG_BYTES] for at in range(0, len(tags), TAG_BYTES))
+def tag_keys(tags: bytes) -> tuple[int, ...]:
+    """Unpack a row's ``tags``."""
+    return Struct(f">{len(tags) // 8}q").unpack(tags)
 
 
 def _place(relay: int, author: Author, event: Event) -> Place | None:
@@ -328,4 +388,4 @@ def _named_place(relay: int, author: int, pubkey: str, value: str) -> Place | No
 
 
 def _hashed(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=TAG_BYTES).digest()
+    return blake2b(name.encode(), digest_size=NAME_BYTES).digest()

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.limits import SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
+from gateway.limits import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
 from gateway.nostr.filter import Filter
-from gateway.views.events import EventsView, split_tags, tag_key
+from gateway.views.events import EventsView, mark_of, tag_key, tag_keys
 
 _TOP = (2**63 - 1, 2**63 - 1, 2**63 - 1)
 
@@ -52,7 +52,6 @@ class Index:
 
 TIME = Index("event", ("relay",))
 KIND = Index("event", ("relay", "kind"))
-AUTHOR = Index("event", ("relay", "author"))
 AUTHOR_KIND = Index("event", ("relay", "author", "kind"))
 TAG = Index("tag", ("key",))
 
@@ -62,7 +61,7 @@ class Plan:
     """An index, and the streams in it whose union holds every row that the filter may want."""
 
     index: Index
-    streams: Sequence[tuple[int | bytes, ...]]
+    streams: Sequence[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Sieve:
 
     authors: frozenset[int] | None
     kinds: frozenset[int] | None
-    tags: tuple[frozenset[bytes], ...]
+    tags: tuple[frozenset[int], ...]
     since: int
     seq_end: int
 
@@ -83,13 +82,13 @@ class Sieve:
             return False
         if self.kinds is not None and row.kind not in self.kinds:
             return False
-        return not self.tags or all(not keys.isdisjoint(split_tags(row.tags)) for keys in self.tags)
+        return not self.tags or all(not keys.isdisjoint(tag_keys(row.tags)) for keys in self.tags)
 
 
 class Stream:
     """One walk down an index: the first rows are read when it is made, later ones when its reader comes to them."""
 
-    def __init__(self, db: sqlite3.Connection, select: str, values: tuple[int | bytes, ...], since: int) -> None:
+    def __init__(self, db: sqlite3.Connection, select: str, values: tuple[int, ...], since: int) -> None:
         self._db, self._select, self._values, self._since = db, select, values, since
         self._first: list[Row] = []
         self._more = False
@@ -164,31 +163,49 @@ class EventScan:
         """Choose the narrowest index by looking at a few rows of each that would do."""
         plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in sieve.tags]
         if sieve.authors is not None:
-            authors = sorted(sieve.authors)
-            if sieve.kinds is not None and len(authors) * len(sieve.kinds) <= SCAN_PAIRS_MAX:
-                pairs = [(relay, author, kind) for author in authors for kind in sorted(sieve.kinds)]
-                plans.append(Plan(AUTHOR_KIND, pairs))
-            else:
-                plans.append(Plan(AUTHOR, [(relay, author) for author in authors]))
+            plans += self._author_plans(relay, sieve.authors, sieve.kinds)
         if not plans:
             kinds = sieve.kinds
             return Plan(TIME, [(relay,)]) if kinds is None else Plan(KIND, [(relay, kind) for kind in sorted(kinds)])
         return plans[0] if len(plans) == 1 else min(plans, key=lambda plan: self._weight(plan, asked, sieve))
+
+    def _author_plans(self, relay: int, authors: frozenset[int], kinds: frozenset[int] | None) -> list[Plan]:
+        """One stream for each author and kind; none where there would be too many of them."""
+        pairs: list[tuple[int, ...]] = []
+        for author in sorted(authors):
+            wanted = self._kinds_of(relay, author) if kinds is None or len(kinds) > SCAN_KINDS_MAX else sorted(kinds)
+            pairs += [(relay, author, kind) for kind in wanted]
+            if len(wanted) > SCAN_KINDS_MAX or len(pairs) > SCAN_PAIRS_MAX:
+                return []
+        return [Plan(AUTHOR_KIND, pairs)]
+
+    def _kinds_of(self, relay: int, author: int) -> list[int]:
+        """List the kinds of an author by skipping through the index: a seek for each."""
+        rows = self._db.execute(
+            "WITH RECURSIVE k(kind) AS ("
+            " SELECT min(kind) FROM event WHERE relay = :r AND author = :a UNION ALL"
+            " SELECT (SELECT min(kind) FROM event WHERE relay = :r AND author = :a AND kind > k.kind) FROM k"
+            " WHERE k.kind IS NOT NULL LIMIT :max) SELECT kind FROM k WHERE kind IS NOT NULL",
+            {"r": relay, "a": author, "max": SCAN_KINDS_MAX + 1},
+        )
+        return [kind for (kind,) in rows]
 
     def _weight(self, plan: Plan, asked: Filter, sieve: Sieve) -> float:
         """Estimate a plan's rows: a sample of its streams, as far as `SCAN_SAMPLE_ROWS` each."""
         sample = plan.streams[:SCAN_SAMPLE_STREAMS]
         top = _below(asked.until)
         rows = sum(self._stream(plan, values, sieve).begin(top, SCAN_SAMPLE_ROWS) for values in sample)
-        return rows * len(plan.streams) / len(sample)
+        return rows * len(plan.streams) / max(1, len(sample))
 
-    def _stream(self, plan: Plan, values: tuple[int | bytes, ...], sieve: Sieve) -> Stream:
+    def _stream(self, plan: Plan, values: tuple[int, ...], sieve: Sieve) -> Stream:
         return Stream(self._db, plan.index.select, values, sieve.since)
 
     # -- walking ------------------------------------------------------------------------------------------------------
 
     def _merged(self, plan: Plan, asked: Filter, limit: int, sieve: Sieve) -> Iterator[list[Row]]:
         """Merge a plan's streams into pages of what passes, until there are ``limit`` rows."""
+        if not plan.streams:
+            return
         streams = [self._stream(plan, values, sieve) for values in plan.streams]
         ahead = max(1, min(SCAN_ROWS, 2 * limit // len(streams) + 1))
         read = 0
@@ -216,15 +233,16 @@ class EventScan:
         found: list[Row] = []
         for batch in _batches(sorted(asked.ids), SCAN_ROWS):
             for event_id in batch:
-                row = self._row(relay, bytes.fromhex(event_id))
+                row = self._row(relay, event_id)
                 if row is not None and sieve.passes(row) and asked.in_time(row.created):
                     found.append(row)
             yield []
         yield sorted(found, reverse=True)[:limit]
 
-    def _row(self, relay: int, raw_id: bytes) -> Row | None:
+    def _row(self, relay: int, event_id: str) -> Row | None:
         row = self._db.execute(
-            "SELECT created, tie, seq, author, kind, tags FROM event WHERE id = ? AND relay = ?", (raw_id, relay)
+            "SELECT created, tie, seq, author, kind, tags FROM event WHERE tie = ? AND half = ? AND relay = ?",
+            (*mark_of(0, event_id)[1:], relay),
         ).fetchone()
         return Row(*row) if row else None
 

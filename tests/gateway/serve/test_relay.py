@@ -13,6 +13,7 @@ from gateway.limits import BACKLOG_BYTES_MAX
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.relay import NostrService, event_json
+from gateway.views import events, eventscan
 from gateway.views.events import EventsView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
@@ -360,3 +361,14 @@ async def test_rubbish_is_answered_never_a_crash(chunks: list[list[Any]]) -> Non
         heard = await socket.hear("OK")
         assert heard[-1][:3] == ["OK", event["id"], True]
         assert socket.is_open
+
+
+async def test_tags_whose_hashes_meet_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (events, eventscan):
+        monkeypatch.setattr(module, "tag_key", lambda relay, letter, value: 1)
+    async with bench() as here:
+        one, two = (signed_fields(tags=[["t", value]]) for value in "ab")
+        await here.publish(one, two)
+        socket = here.connect()
+        socket.say(["REQ", "x", {"#t": ["b"]}])
+        assert ids(await socket.hear("EOSE")) == [two["id"]]

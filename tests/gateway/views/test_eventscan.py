@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from gateway.limits import SCAN_ROWS
 from gateway.nostr.filter import parse_filter
+from gateway.views import eventscan
 from gateway.views.events import EventsView
 from gateway.views.eventscan import EventScan
 from tests import oracles
-from tests.gateway.views.test_events import RELAY, to_event, view_of
+from tests.gateway.views.test_events import KNOWN, RELAY, records_of, to_event, view_of
 from tests.signing import ALICE, BOB, pubkey, signed_fields
 
 EVENTS = [
@@ -41,7 +42,7 @@ FILTERS = st.fixed_dictionaries(
 
 def ids(view: EventsView, asked: list[dict[str, Any]], seq_end: int = 10**9) -> list[str]:
     pages = EventScan(view).pages(RELAY, list(map(parse_filter, asked)), seq_end, 20, 40)
-    by_seq = {row[0]: row[1].hex() for row in view.db.execute("SELECT seq, id FROM event")}
+    by_seq = {seq: KNOWN[tie, half] for seq, tie, half in view.db.execute("SELECT seq, tie, half FROM event")}
     return [by_seq[row.seq] for page in pages for row in page]
 
 
@@ -83,3 +84,17 @@ def test_the_narrow_field_is_walked_however_wide_the_other_is() -> None:
     pages = list(EventScan(view).pages(RELAY, [asked], 10**9, 500, 500))
     assert [len(page) for page in pages if page] == [1]
     assert len(pages) == 1
+
+
+def test_an_author_without_events_in_this_relay_has_none_and_one_with_too_many_kinds_has_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = [signed_fields(ALICE, kind, "", [], kind) for kind in range(6, 40)]
+    view = view_of(*map(to_event, many))
+    view.apply(records_of([("another", to_event(signed_fields(BOB)))], len(many)), len(many) + 1)
+    assert ids(view, [{"authors": [pubkey(BOB)]}]) == []
+    asked = [{"authors": [pubkey(ALICE)]}]
+    assert ids(view, asked) == oracles.answer(asked, many, 20, 40)
+    monkeypatch.setattr(eventscan, "SCAN_KINDS_MAX", 5)
+    assert ids(view, asked) == oracles.answer(asked, many, 20, 40)
+    assert ids(view, [{**asked[0], "kinds": [7, 8]}]) == oracles.answer([{**asked[0], "kinds": [7, 8]}], many, 20, 40)
