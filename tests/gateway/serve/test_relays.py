@@ -283,7 +283,7 @@ async def test_only_its_owner_re_registers_deletes_issues_refreshes_or_revokes()
 
 
 async def test_what_a_former_owners_tokens_opened_the_next_owner_does_not_inherit():
-    async with served(TWO) as (gateway, first):
+    async with served(TWO) as (_, first):
         second = Worker(first.client, "another secret")
         await first.register()
         token = (await first.issue())["token"]

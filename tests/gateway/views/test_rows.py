@@ -1,0 +1,131 @@
+"""The index of rows, against a slow oracle that filters a list."""
+
+import sqlite3
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventlog.record import Record
+from gateway.facts import Fact, RelayUnregistered, RowStored, draft
+from gateway.replication.filter import Filter, filter_of
+from gateway.views.rows import Kept, RowsView
+
+A, B = "aa" * 32, "bb" * 32
+ONE, TWO = "01" * 32, "02" * 32
+SALT = b"s" * 16
+
+
+def stored(number=1, relay_key=A, relay_id=ONE, kind=1, created_at=100, is_open=False, writer="") -> RowStored:
+    row_id, relay = bytes([number]) * 32, bytes.fromhex(relay_id)
+    return RowStored(relay_key, relay, row_id, kind, created_at, bytes([kind]) * 32, is_open, writer, b"{}")
+
+
+def folded(facts: list[Fact], batch: int = 1_000) -> RowsView:
+    view = RowsView(sqlite3.connect(":memory:"))
+    records = []
+    for seq, fact in enumerate(facts):
+        each = draft(fact, ts_ns=0, salt=SALT if fact.personal else b"")
+        records.append(Record(seq, each.schema, each.ts_ns, each.kind, b"", b"", each.payload))
+    for at in range(0, len(records), batch):
+        part = records[at : at + batch]
+        view.apply(part, part[-1].seq + 1)
+    return view
+
+
+def asked(**fields) -> Filter:
+    return filter_of({"relayID": [ONE, TWO], **fields}, limit_default=100, limit_max=100)
+
+
+def test_bodies_under_an_id_are_listed_in_their_order_and_namespace():
+    view = folded([stored(kind=1, writer="a"), stored(kind=2, writer="b"), stored(is_open=True), stored(relay_key=B)])
+    kept = view.kept(A, bytes.fromhex(ONE), b"\x01" * 32, is_open=False)
+    assert kept == [Kept("a", b"\x01" * 32), Kept("b", b"\x02" * 32)]
+    assert len(view.kept(A, bytes.fromhex(ONE), b"\x01" * 32, is_open=True)) == 1
+    assert view.kept(A, bytes.fromhex(TWO), b"\x01" * 32, is_open=False) == []
+
+
+def test_a_relay_that_was_taken_away_has_no_rows_and_starts_anew():
+    facts: list[Fact] = [stored(), stored(2, is_open=True), stored(relay_key=B), RelayUnregistered("w", A, None, None)]
+    view = folded(facts)
+    assert (view.count(A), view.count(B)) == (0, 1)
+    assert view.newest(A, [asked()], {True, False}) == []
+    assert view.kept(A, bytes.fromhex(ONE), b"\x01" * 32, is_open=False) == []
+    again = folded([*facts, stored(3)])
+    assert again.newest(A, [asked()], {True, False}) == [4]
+    assert again.count(A) == 1
+
+
+def test_equal_times_are_ordered_by_id_and_then_by_the_log():
+    view = folded([stored(3), stored(1), stored(2), stored(1, kind=2, writer="x")])
+    assert view.newest(A, [asked()], {False}) == [1, 3, 2, 0]
+
+
+ROWS = st.builds(
+    stored,
+    st.integers(1, 4),
+    st.sampled_from([A, B]),
+    st.sampled_from([ONE, TWO]),
+    st.integers(1, 3),
+    st.integers(0, 5),
+    st.booleans(),
+)
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "relayID": st.sampled_from([ONE, TWO, [ONE, TWO], [TWO, "03" * 32]]),
+        "ids": st.lists(st.integers(1, 5).map(lambda n: f"{n:02x}" * 32), max_size=3),
+        "kinds": st.lists(st.integers(1, 4), max_size=2),
+        "since": st.integers(0, 6),
+        "until": st.integers(0, 6),
+        "limit": st.integers(0, 6),
+        "authors": st.just(["x"]),
+    },
+)
+
+
+@given(
+    st.lists(ROWS, max_size=30),
+    st.lists(FILTERS, min_size=1, max_size=3),
+    st.sampled_from([{True}, {False}, {True, False}]),
+    st.integers(0, 30),
+)
+def test_the_index_finds_what_filtering_every_row_finds(rows, fields, visible, since):
+    view, filters = folded(list(rows)), [asked(**each) for each in fields]
+    seen = [(seq, row) for seq, row in enumerate(rows) if row.relay_key == A and row.is_open in visible]
+    order = {seq: (-row.created_at, row.row_id, seq) for seq, row in seen}
+    newest: set[int] = set()
+    for each in filters:
+        newest.update(sorted((seq for seq, row in seen if each.matches(row)), key=order.__getitem__)[: each.limit])
+    assert view.newest(A, filters, visible) == sorted(newest, key=order.__getitem__)
+    later = [seq for seq, row in seen if seq >= since and any(each.matches(row) for each in filters)]
+    assert view.since(A, filters, visible, since) == later
+
+
+@given(st.lists(ROWS | st.just(RelayUnregistered("w", A, None, None)), max_size=20), st.integers(1, 5))
+def test_the_digest_does_not_depend_on_batches(facts, batch):
+    assert folded(facts, batch).digest() == folded(facts).digest()
+
+
+def plans(view: RowsView, ask) -> list[str]:
+    """The query plans of what is asked of a view."""
+    queries: list[str] = []
+    view.db.set_trace_callback(queries.append)
+    ask(view)
+    view.db.set_trace_callback(None)
+    chosen = [query for query in queries if " rows " in query]
+    return [" ".join(str(row[3]) for row in view.db.execute(f"EXPLAIN QUERY PLAN {query}")) for query in chosen]
+
+
+def test_every_question_is_answered_from_an_index_that_fits():
+    """Reading a large namespace through would hold up everybody else."""
+    view = folded([stored(number % 200 + 1) for number in range(500)])
+    one = bytes.fromhex(ONE)
+    for ask, fit in (
+        (lambda at: at.newest(A, [asked(relayID=ONE)], {False}), "INDEX rows_by_time (space=?)"),
+        (lambda at: at.newest(A, [asked(relayID=ONE, since=5)], {False}), "rows_by_time (space=? AND created_at>?)"),
+        (lambda at: at.newest(A, [asked(relayID=ONE, ids=[TWO])], {False}), "rows_by_id (space=? AND row_id=?)"),
+        (lambda at: at.since(A, [asked(relayID=ONE)], {False}, 400), "PRIMARY KEY (space=? AND seq>?)"),
+        (lambda at: at.kept(A, one, one, is_open=False), "rows_by_id (space=? AND row_id=?)"),
+    ):
+        (plan,) = plans(view, ask)
+        assert fit in plan
