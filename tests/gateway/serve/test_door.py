@@ -165,6 +165,23 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     )
 
 
+async def test_answers_without_a_body_are_not_kept_back() -> None:
+    """A head waits for what follows it: hypercorn sends something behind every one, a HEAD's and an error's too."""
+    async with opened() as door, await dial(door) as stream:
+        await stream.send_all(GET.replace(b"GET", b"HEAD"))
+        with trio.fail_after(2):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await stream.send_all(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        with trio.fail_after(2):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"hi")
+        with trio.fail_after(2):
+            assert (await stream.receive_some()).endswith(b"/x|hi")
+        await stream.send_all(b"rubbish\r\n\r\n")
+        with trio.fail_after(2):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 400")
+
+
 async def test_an_idle_connection_is_closed() -> None:
     """After ``idle_s_max`` without a request, also one of which a second head only began."""
     async with opened(idle_s_max=0.2) as door:
@@ -427,7 +444,7 @@ def test_no_bytes_raise_or_hang(pieces: list[bytes]) -> None:
     """Whatever comes, split anyhow: an answer or an end, within the deadlines, and the door still serves."""
 
     async def main() -> None:
-        async with opened(head_s_max=0.05, idle_s_max=0.05, shutdown_s_max=1.0) as door:
+        async with opened(head_s_max=0.3, idle_s_max=0.3, shutdown_s_max=1.0) as door:
             async with await dial(door) as stream:
                 try:
                     for piece in pieces:

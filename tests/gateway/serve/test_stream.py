@@ -63,3 +63,20 @@ async def test_lingering_ends(autojump_clock) -> None:
     await theirs.aclose()
     await linger(ours)
     await end(ours)
+
+
+async def test_a_head_leaves_with_what_follows_it() -> None:
+    """One write for head and body; an empty send lets a head alone go; an interim answer waits for nothing."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = ReplayStream(ours, b"")
+    await stream.send_all(b"HTTP/1.1 200 \r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.move_on_after(0):
+        raise AssertionError(await theirs.receive_some())
+    await stream.send_all(b"body")
+    assert await theirs.receive_some() == b"HTTP/1.1 200 \r\n\r\nbody"
+    await stream.send_all(b"HTTP/1.1 204 \r\n\r\n")
+    await stream.send_all(b"")
+    assert await theirs.receive_some() == b"HTTP/1.1 204 \r\n\r\n"
+    await stream.send_all(b"HTTP/1.1 100 \r\n\r\n")
+    assert await theirs.receive_some() == b"HTTP/1.1 100 \r\n\r\n"
