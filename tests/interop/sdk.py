@@ -1,0 +1,35 @@
+"""nostr-sdk (Rust underneath) against one relay: prints a JSON object of checks. python sdk.py ws://127.0.0.1:PORT/relay."""
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+
+from nostr_sdk import ClientBuilder, EventBuilder, Filter, Keys, Kind, RelayUrl, ReqTarget
+
+WAIT = timedelta(seconds=10)
+
+
+async def main(url: str) -> None:
+    keys = Keys.generate()
+    client = ClientBuilder().build()
+    await client.add_relay(RelayUrl.parse(url))
+    await client.connect()
+    checks: dict[str, object] = {}
+    notes = [EventBuilder(Kind(1), f"note {number} 🦅").finalize(keys) for number in range(5)]
+    for note in notes:
+        sent = await client.send_event(note)
+        checks[f"publish {note.content()[:6]}"] = [str(one) for one in sent.success] == [url] or str(sent)
+    asked = Filter().author(keys.public_key()).kind(Kind(1))
+    found = await client.fetch_events(ReqTarget.auto([asked]), WAIT)
+    checks["query by author"] = {one.id().to_hex() for one in found} == {one.id().to_hex() for one in notes}
+    checks["what comes back verifies"] = all(one.verify() for one in found)
+    profile = EventBuilder(Kind(0), "{}").finalize(keys)
+    await client.send_event(profile)
+    found = await client.fetch_events(ReqTarget.auto([Filter().id(profile.id())]), WAIT)
+    checks["query by id"] = [one.as_json() for one in found] == [profile.as_json()]
+    await client.shutdown()
+    print(json.dumps(checks))  # noqa: T201 - a script of its own
+
+
+asyncio.run(main(sys.argv[1]))

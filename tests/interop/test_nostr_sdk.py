@@ -1,0 +1,19 @@
+"""nostr-sdk publishes to and queries /relay of a real server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.server import process
+
+
+def test_nostr_sdk_publishes_and_finds_what_it_published(tmp_path: Path) -> None:
+    with process(tmp_path) as server:
+        script = Path(__file__).with_name("sdk.py")
+        command = [sys.executable, str(script), f"{server.ws_url}/relay"]
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    checks = json.loads(ran.stdout)
+    assert {name: result for name, result in checks.items() if result is not True} == {}
+    assert len(checks) == 8

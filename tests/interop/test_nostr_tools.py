@@ -1,0 +1,34 @@
+"""nostr-tools publishes to and queries /relay of a real server."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.server import process
+
+HERE = Path(__file__).parent
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    """The packages of the lock beside this file, installed once."""
+    if not (HERE / "node_modules" / "nostr-tools").is_dir():
+        assert NPM is not None, "node is here, and npm is not"
+        subprocess.run([NPM, "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=300, capture_output=True)
+    return HERE / "node_modules"
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node here")
+def test_nostr_tools_finds_a_complete_relay(modules: Path, tmp_path: Path) -> None:
+    assert modules.is_dir()
+    with process(tmp_path) as server:
+        command = [str(NODE), "client.mjs", f"{server.ws_url}/relay"]
+        ran = subprocess.run(command, check=False, cwd=HERE, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    checks = json.loads(ran.stdout)
+    assert {name: result for name, result in checks.items() if result is not True} == {}
+    assert len(checks) == 15
