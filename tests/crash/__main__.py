@@ -32,6 +32,8 @@ secret = "{secret}"
 answer_wait_s = 0.05
 rate_per_instance = 10000000
 rate_per_address = 10000000
+[mirror]
+invalid_attempts_max = 1000000
 [fcm]
 base_url = "{fcm}"
 allow_any_token_uri = true
@@ -80,7 +82,7 @@ async def one_round(world: World, server: Server, number: int, say: bool) -> Non
             nursery.start_soon(until_gone, client, world)
         await trio.sleep(life_s)
         await server.kill()
-    began = time.monotonic()
+    began, world.started_ns = time.monotonic(), time.time_ns()
     await server.start()
     start_s = time.monotonic() - began
     await nothing_is_lost(world)

@@ -35,6 +35,7 @@ class World:
     instance: Instance
     dice: random.Random
     memory: Memory = field(default_factory=Memory)
+    started_ns: int = 0  # when the server last began to start, by wall time
     worker_mirrors: list[tuple[str, str]] = field(default_factory=list)  # (mirror URL, relayID)
 
     @property
