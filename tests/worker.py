@@ -1,4 +1,7 @@
-"""A worker for tests, written from the specification and not with the product's code: json.dumps, hmac, httpx."""
+"""A worker for tests, written from the specification and not with the product's code: json.dumps, hmac, httpx.
+
+Only `exit_code` runs the product: its command line.
+"""
 
 import hashlib
 import hmac
@@ -9,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+
+from gateway.cli.main import main
 
 SECRET = "s" * 32
 INTERNAL = "public-gateway:hyperbee"
@@ -35,6 +40,15 @@ def once(now_ms: int | None = None) -> dict[str, Any]:
 
 def registration(relay_key: str = KEY, now_ms: int | None = None, **metadata: Any) -> dict[str, Any]:
     return {"relayKey": relay_key, **once(now_ms), "peers": [], "metadata": {"identifier": NAME, **metadata}}
+
+
+def exit_code(words: list[str]) -> int:
+    """Run the command line in this process."""
+    try:
+        main(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 class Worker:

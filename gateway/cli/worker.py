@@ -1,0 +1,118 @@
+"""What `relay` and `token` share: whose secret signs, and a signed request with its answer.
+
+Every request carries a nonce and the time, so that a captured one is worth nothing. Secrets come from options, files or
+the environment, and are never printed. This module must not know which endpoint is asked for what.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import httpx
+
+from gateway.errors import Unavailable
+from gateway.replication.signature import canonical, sign
+from gateway.serve.clock import SystemClock
+
+ANSWER_S_MAX = 30.0
+NONCE_BYTES = 12  # 24 hex digits, as the clients that exist
+DEFAULT_GATEWAY = "http://127.0.0.1:8080"
+
+Command = Callable[..., None]
+
+
+def options(wrapped: Command) -> Command:
+    """The options that every subcommand takes: which gateway, and as whom."""
+    for option in (
+        click.option("--worker", default="default", show_default=True, metavar="ID", help="Which worker signs."),
+        click.option(
+            "--secret-file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="A file that holds the worker's secret.",
+        ),
+        click.option(
+            "--secret",
+            help="The worker's secret; better in a file, or in GATEWAY_REGISTRATION_SECRET "
+            "(GATEWAY_WORKERS_<ID>_SECRET for another worker than the default).",
+        ),
+        click.option(
+            "--gateway", default=DEFAULT_GATEWAY, show_default=True, metavar="URL", help="Where the gateway listens."
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def find_secret(secret: str | None, secret_file: Path | None, worker: str) -> str | None:
+    """Find the secret: option, file, then environment; None where there is none."""
+    if secret is not None and secret_file is not None:
+        raise click.UsageError("give --secret or --secret-file, not both")
+    if secret_file is not None:
+        secret = secret_file.read_text("utf-8").strip()
+    variable = "REGISTRATION" if worker == "default" else f"WORKERS_{re.sub('[^A-Z0-9]', '_', worker.upper())}"
+    if secret is None and (path := os.environ.get(f"GATEWAY_{variable}_SECRET_FILE")):
+        secret = Path(path).read_text("utf-8").strip()
+    return secret or os.environ.get(f"GATEWAY_{variable}_SECRET") or None
+
+
+class Gateway:
+    """A gateway's relay API, as one worker (or, without a secret, as anybody) asks it."""
+
+    def __init__(self, url: str, secret: str | None) -> None:
+        self._url, self._secret, self._clock = url.rstrip("/"), secret, SystemClock()
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a secret to sign with."""
+        return self._secret is not None
+
+    def signed(self, value: object) -> str:
+        """Sign a value; click.UsageError without a secret."""
+        if self._secret is None:
+            raise click.UsageError("a secret is needed: --secret-file, --secret, or GATEWAY_REGISTRATION_SECRET")
+        return sign(self._secret, value)
+
+    def once(self) -> dict[str, Any]:
+        """A fresh nonce and the present time."""
+        return {"nonce": self._clock.random_bytes(NONCE_BYTES).hex(), "issuedAt": self._clock.now_ms()}
+
+    def post(self, path: str, name: str, payload: dict[str, Any]) -> None:
+        """Post a payload under its name with its signature, and print the answer."""
+        self.ask("POST", path, body={name: payload, "signature": self.signed(payload)})
+
+    def read(self, what: str, path: str) -> None:
+        """Get and print: signed where there is a secret, so that private relays and tokens are shown too."""
+        headers = {}
+        if self.signs:
+            issued_ms = self._clock.now_ms()
+            signature = self.signed({"read": what, "issuedAt": issued_ms})
+            headers = {"x-signature": signature, "x-issued-at": str(issued_ms)}
+        self.ask("GET", path, headers)
+
+    def delete(self, relay_key: str) -> None:
+        """Delete a relay, with a nonce, and print the answer."""
+        signed = {"relayKey": relay_key, **self.once()}
+        headers = {"x-nonce": signed["nonce"], "x-issued-at": str(signed["issuedAt"])}
+        self.ask("DELETE", relay_path(relay_key), {**headers, "x-signature": self.signed(signed)})
+
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: object = None) -> None:
+        """Send a request, print the answer, and end with the exit code that it means: 1 refused, 3 unavailable."""
+        content = None if body is None else canonical(body)
+        sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
+        try:
+            answer = httpx.request(method, f"{self._url}{path}", content=content, headers=sent, timeout=ANSWER_S_MAX)
+        except (httpx.HTTPError, httpx.InvalidURL) as why:
+            raise Unavailable(f"{self._url} cannot be reached: {why}") from None
+        click.echo(answer.text)
+        if answer.status_code != 200:
+            click.echo(f"refused with status {answer.status_code}", err=True)
+            raise SystemExit(3 if answer.status_code >= 500 else 1)
+
+
+def relay_path(relay_key: str) -> str:
+    """The API's path of one relay."""
+    return f"/api/relays/{quote(relay_key, safe='')}"
