@@ -47,9 +47,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Replicate:
-    """Hand a replication frame, as it came, to the mirror."""
+    """Hand neighbouring replication frames, as they came, to the mirror."""
 
-    text: str
+    texts: tuple[str, ...]
 
 
 Effect = Store | Subscribe | Unsubscribe | Send | Replicate
@@ -61,21 +61,31 @@ class Session:
     def __init__(self, limits: Relay) -> None:
         self._limits = limits
         self.open: set[str] = set()
+        self._events: list[Event] = []
+        self._rows: list[str] = []
 
     def take(self, messages: Sequence[str | bytes]) -> list[Effect]:
-        """Turn the messages of one read into effects; neighbouring EVENTs become one batch."""
+        """Turn the messages of one read into effects; neighbours of a kind that go in batches become one."""
         effects: list[Effect] = []
-        events: list[Event] = []
         for text in messages:
             message = wire.decode(text)
             if isinstance(message, wire.Publish):
-                events.append(message.event)
-                continue
-            if events and not isinstance(message, wire.BadEvent):
-                effects.append(Store(tuple(events)))
-                events = []
-            effects += self._effects(message)
-        return [*effects, Store(tuple(events))] if events else effects
+                self._events.append(message.event)
+            elif isinstance(message, wire.Replication) and not message.sub_id:
+                self._rows.append(message.text)
+            elif isinstance(message, wire.BadEvent):
+                effects += self._effects(message)
+            else:
+                effects += [*self._gathered(), *self._effects(message)]
+        return effects + self._gathered()
+
+    def _gathered(self) -> list[Effect]:
+        """Give what was gathered so far as effects; between events and rows there is no order to keep."""
+        events, rows = tuple(self._events), tuple(self._rows)
+        self._events.clear()
+        self._rows.clear()
+        stores: list[Effect] = [Store(events)] if events else []
+        return [*stores, Replicate(rows)] if rows else stores
 
     def _effects(self, message: wire.ClientMessage) -> list[Effect]:
         match message:
@@ -87,7 +97,7 @@ class Session:
                 self.open.discard(sub_id)
                 return [Unsubscribe(sub_id)]
             case wire.Replication(text, sub_id):
-                return [*self._end(sub_id), Replicate(text)]
+                return [*self._end(sub_id), Replicate((text,))]
             case wire.BadEvent(event_id, reason):
                 return [Send(wire.ok(event_id, False, reason), "event")]
             case wire.BadRequest(sub_id, reason):

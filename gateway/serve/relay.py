@@ -36,7 +36,7 @@ from gateway.views.eventscan import EventScan, Row
 class Replica(Protocol):
     """What the mirror keeps for one connection to the normal socket."""
 
-    async def take(self, text: str) -> None: ...
+    async def take_all(self, messages: Sequence[str | bytes]) -> None: ...
 
     def leave(self) -> None: ...
 
@@ -110,8 +110,8 @@ class Connection:
                 await self._end(sub_id)
             case Send(text, refused):
                 self._send(text, refused)
-            case Replicate(text):
-                await self._replicate(text)
+            case Replicate(texts):
+                await self._replicate(texts)
             case _:
                 assert_never(effect)
 
@@ -138,13 +138,13 @@ class Connection:
         if subscription is not None:
             self._service.live.close(self._grant.relay_key, subscription)
         if self._replica is not None:
-            await self._replica.take(wire.close(sub_id))
+            await self._replica.take_all((wire.close(sub_id),))
 
-    async def _replicate(self, text: str) -> None:
+    async def _replicate(self, texts: Sequence[str]) -> None:
         if self._replica is None and self._service.replicate is not None:
             self._replica = self._service.replicate(self._socket, self._grant)
         if self._replica is not None:
-            await self._replica.take(text)
+            await self._replica.take_all(texts)
         else:
             self._socket.send(wire.notice("unsupported: this gateway has no mirror"))
 

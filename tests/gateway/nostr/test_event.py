@@ -1,3 +1,5 @@
+"""Events: the id, the shape, the classes of kinds, and what is stored of them."""
+
 import json
 
 import msgspec

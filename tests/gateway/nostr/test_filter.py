@@ -1,3 +1,5 @@
+"""Filters: what is one, and that it matches what a dumb oracle says."""
+
 from typing import Any
 
 import msgspec

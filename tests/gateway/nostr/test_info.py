@@ -1,3 +1,5 @@
+"""The information document is the truth of the configuration."""
+
 import json
 
 import msgspec

@@ -1,3 +1,5 @@
+"""The live index finds what a scan over all filters finds."""
+
 from typing import Any
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Messages: anything is read as something, and every trap that JSON lays is answered."""
+
 import json
 from typing import Any
 

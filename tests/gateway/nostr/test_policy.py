@@ -1,3 +1,5 @@
+"""The limits that are published are those that are enforced, to the last unit."""
+
 import pytest
 
 from gateway.config import Relay

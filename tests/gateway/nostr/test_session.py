@@ -1,3 +1,5 @@
+"""A connection's messages become the right effects, within its limits."""
+
 import json
 from typing import Any
 
@@ -75,9 +77,9 @@ def test_subscriptions_are_counted_and_one_in_place_of_another_is_not() -> None:
 def test_replication_frames_are_handed_on_as_they_came_and_take_the_place_of_a_subscription() -> None:
     session = Session(LIMITS)
     text = '["REQ", "r", {"relayID":"' + "0" * 64 + '"}]'
-    assert session.take([text]) == [Replicate(text)]
+    assert session.take([text]) == [Replicate((text,))]
     take(session, ["REQ", "r", {}])
-    assert session.take([text]) == [Unsubscribe("r"), Replicate(text)]
+    assert session.take([text]) == [Unsubscribe("r"), Replicate((text,))]
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.randoms())
@@ -86,3 +88,9 @@ def test_never_more_than_the_limit_is_open(ids: list[str], random: Any) -> None:
     for sub_id in ids:
         take(session, [random.choice(["REQ", "CLOSE"]), sub_id, *([{}] if random.random() < 0.9 else [])])
         assert len(session.open) <= 2
+
+
+def test_neighbouring_rows_are_handed_on_together() -> None:
+    row = '["EVENT",{"relayID":"x"}]'
+    effects = Session(LIMITS).take([row, row, '["CLOSE","a"]', row])
+    assert effects == [Replicate((row, row)), Unsubscribe("a"), Replicate((row,))]

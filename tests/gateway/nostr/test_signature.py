@@ -1,3 +1,5 @@
+"""Signatures: what holds, what does not, and the BIP's own vectors."""
+
 import pytest
 
 from gateway.nostr.signature import Claim, all_hold, holds

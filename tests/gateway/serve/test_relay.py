@@ -1,5 +1,7 @@
+"""The normal socket over a log in memory, from the client's end."""
+
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
 from gateway.limits import BACKLOG_BYTES_MAX
+from gateway.nostr.info import Presentation
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.relay import NostrService, event_json
@@ -372,3 +375,58 @@ async def test_tags_whose_hashes_meet_are_told_apart(monkeypatch: pytest.MonkeyP
         socket = here.connect()
         socket.say(["REQ", "x", {"#t": ["b"]}])
         assert ids(await socket.hear("EOSE")) == [two["id"]]
+
+
+class FakeReplica:
+    """Writes down what the mirror's side of a connection is told."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        self.left = False
+
+    async def take_all(self, messages: Sequence[str | bytes]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.taken += map(json.loads, messages)
+
+    def leave(self) -> None:
+        self.left = True
+
+
+async def test_replication_frames_closes_and_the_end_reach_the_mirrors_side_of_the_connection() -> None:
+    async with bench() as here:
+        replica = FakeReplica()
+        here.service.replicate = lambda socket, grant: replica
+        row, asked = ["EVENT", {"relayID": "0" * 64}], ["REQ", "r", {"relayID": "0" * 64}]
+        socket = here.connect()
+        socket.say(["CLOSE", "r"], row, row, asked, ["CLOSE", "r"], ["REQ", "r", {}])
+        await socket.hear("EOSE")
+        assert replica.taken == [row, row, asked, ["CLOSE", "r"], ["CLOSE", "r"]]
+        assert len(here.service.live._relays[RELAY]) == 1
+        socket.say(asked)
+        await socket.silence()
+        assert not here.service.live._relays
+        socket.close()
+        await socket.silence()
+        assert replica.left
+
+
+async def test_results_are_counted_in_a_closed_set() -> None:
+    async with bench() as here:
+        event = signed_fields()
+        await here.publish(event)
+        await here.publish(event)
+        await here.publish({**event, "sig": "0" * 128, "content": "x"})
+        counted = here.metrics.relay_events
+        assert [counted.labels(result)._value.get() for result in ("accepted", "duplicate", "invalid")] == [1, 1, 1]
+
+
+async def test_the_information_document_shows_the_limits_in_force() -> None:
+    async with bench(Relay(limit_max=7, limit_default=7)) as here:
+        shown = json.loads(here.service.info(Presentation("x"), "1"))
+        assert shown["limitation"]["max_limit"] == 7
+        events = [signed_fields(content=str(number)) for number in range(9)]
+        await here.publish(*events)
+        socket = here.connect()
+        socket.say(["REQ", "x", {"limit": 9}])
+        assert len(ids(await socket.hear("EOSE"))) == 7
+        assert socket.max_bytes == shown["limitation"]["max_message_length"]

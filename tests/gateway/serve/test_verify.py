@@ -1,3 +1,5 @@
+"""The verifier: whose verdict is whose, and what it does at its limits."""
+
 import threading
 from collections.abc import Sequence
 

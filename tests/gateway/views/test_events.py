@@ -1,3 +1,5 @@
+"""What is stored, replaced and deleted, held against a dumb oracle over any history."""
+
 import sqlite3
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Stored answers: the right rows, in order, by whatever index."""
+
 from typing import Any
 
 import pytest
