@@ -48,7 +48,7 @@ BODY_S_MAX = 15.0
 """A body must have come whole in this time, else 408: 256 KiB at 17 KiB/s."""
 
 BODIES_BYTES_MAX = 67_108_864
-"""All bodies being read at one time; above, a new request is answered 503 with Retry-After."""
+"""All bodies in memory at one time, as far as they have come; above, whoever sends more gets 503 and Retry-After."""
 
 DRAIN_BYTES_MAX = 1_048_576
 """What is read and dropped of a body that is too large, so that the client hears the 413; longer ones are cut."""

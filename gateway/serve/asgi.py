@@ -7,7 +7,8 @@ This module must not know what any path means, save which error form it has.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import trio
 from gateway.limits import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
 from gateway.serve.head import Network, client_address, is_trusted, plain_address
 from gateway.serve.metrics import Metrics
+from gateway.serve.refusals import Refusals
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -26,6 +28,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 PUSH_PATHS = ("/push/", "/internal/push/")
 SLASHES = re.compile("/{2,}")
 JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
+PATH_CHARS_TOLD = 80  # of a path, in a log line
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 SENTENCES = {
@@ -72,12 +75,36 @@ def header(scope: Scope, name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
 
+class Bodies:
+    """The bytes of all bodies in memory now: being read, or with a handler. Slow bodies count as far as they came."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that counts bytes of one body; HTTPRefused 503 from it where all together are too many."""
+        mine = 0
+
+        def take(count: int) -> None:
+            nonlocal mine
+            if self.bytes + count > BODIES_BYTES_MAX:
+                raise HTTPRefused(503)
+            mine += count
+            self.bytes += count
+
+        try:
+            yield take
+        finally:
+            self.bytes -= mine
+
+
 class Front:
     """The ASGI application that hypercorn calls; it calls Quart's."""
 
     def __init__(self, app: App, metrics: Metrics, trusted: Sequence[Network] = ()) -> None:
         self._app, self._metrics, self._trusted = app, metrics, trusted
-        self._bodies_bytes = 0
+        self._bodies, self._refusals = Bodies(), Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. A websocket that comes on a used connection is told to come on a fresh one (421)."""
@@ -85,19 +112,17 @@ class Front:
         if scope["type"] == "websocket":
             await answer_websocket(send, 421)
             return
-        reserved = body_bytes_max(scope["path"])
         send = self._noted(scope, shielded(send))
-        if self._bodies_bytes + reserved > BODIES_BYTES_MAX:
-            await refuse(scope, send, 503)
-            return
-        self._bodies_bytes += reserved
         try:
-            body = await whole_body(scope, receive)
+            with self._bodies.held() as take:
+                await self._serve(scope, receive, send, take)
         except HTTPRefused as refused:
+            source, path = scope["client"][0], scope["path"]
+            self._refusals.tell(source, what="http", path=path[:PATH_CHARS_TOLD], status=refused.status)
             await refuse(scope, send, refused.status)
-            return
-        finally:
-            self._bodies_bytes -= reserved
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, take: Callable[[int], None]) -> None:
+        body = await whole_body(scope, receive, take)
         if body is not None:
             with self._metrics.http_seconds.time():
                 await self._app(scope, replay(body, receive), send)
@@ -121,8 +146,8 @@ class Front:
         return noting
 
 
-async def whole_body(scope: Scope, receive: Receive) -> bytes | None:
-    """Read the whole body; None where the client left. Raises HTTPRefused 408, 413, 415.
+async def whole_body(scope: Scope, receive: Receive, take: Callable[[int], None]) -> bytes | None:
+    """Read the whole body, counting it with ``take``; None where the client left. Raises HTTPRefused 408, 413, 415.
 
     A body that is too large is read on to `DRAIN_BYTES_MAX` before it is refused: a client that is still writing
     might else never read the answer.
@@ -136,6 +161,7 @@ async def whole_body(scope: Scope, receive: Receive) -> bytes | None:
                 return None
             size += len(message["body"])
             if size <= limit:
+                take(len(message["body"]))
                 body += message["body"]
             more = message.get("more_body", False)
     if scope_of_time.cancelled_caught:
@@ -178,7 +204,7 @@ async def refuse(scope: Scope, send: Send, status: int) -> None:
     """Answer an error; where the body was not read whole the connection ends with it."""
     body = error_body(scope["path"], *SENTENCES[status])
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status in {408, 413}:
+    if status in {408, 413, 503}:
         headers.append((b"connection", b"close"))
     if status == 503:
         headers.append((b"retry-after", b"1"))

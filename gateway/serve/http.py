@@ -21,6 +21,7 @@ from gateway.errors import ApiRefused, PushRefused, Unavailable
 from gateway.serve.asgi import SENTENCES, error_body, is_push
 from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
+from gateway.serve.refusals import Refusals
 from gateway.serve.status import Status
 
 NOSTR_JSON = "application/nostr+json"
@@ -148,10 +149,12 @@ def relay_documents(app: QuartTrio, describe: Callable[[str], bytes | None]) -> 
 
 
 def failures(app: QuartTrio, metrics: Metrics) -> None:
-    """One answer for each kind of failure (gateway.errors)."""
+    """One answer for each kind of failure (gateway.errors); the push API's refusals are told here."""
+    refusals = Refusals()
 
     @app.errorhandler(PushRefused)
     async def push_refused(error: PushRefused) -> Response:
+        refusals.tell(request.remote_addr or "", what="push", path=request.path, status=error.status, code=error.code)
         return failure(error.status, error.code, error.sentence, error.retry_after_s)
 
     @app.errorhandler(ApiRefused)
