@@ -154,7 +154,7 @@ def make_directories(disk: Disk, path: str, *, secret: bool = False) -> None:
     try:
         disk.make_directory(path, 0o700 if secret else _DIRECTORY_MODE)
     except FileExistsError:
-        return
+        pass  # its name is synced all the same: whoever made it may have failed to
     except FileNotFoundError:
         make_directories(disk, parent)
         disk.make_directory(path, 0o700 if secret else _DIRECTORY_MODE)

@@ -74,8 +74,8 @@ class Store:
         seal(self.disk, full, full.index)
         head = segment.Head(self.origin.name, first_seq, time_ns, self.epoch, self.origin.salt, frontier)
         file = _new_segment(self.disk, self.segments.directory, head)
-        self.disk.close(self._fd)
-        self._fd = self.disk.open(file.path, create=True)
+        old, self._fd = self._fd, self.disk.open(file.path, create=True)
+        self.disk.close(old)
         self.segments.add(file)
 
     def sign(self, size: int, root: bytes) -> None:
@@ -99,6 +99,9 @@ def open_store(disk: Disk, directory: str, birth: Birth, *, segment_bytes_max: i
     try:
         origin, key = _identity(disk, directory, birth)
         log_directory = join(directory, LOG_DIRECTORY)
+        # A name may be readable and yet not durable, where an earlier process failed to sync it. Nothing is built on it
+        # before it is.
+        disk.sync_directory(log_directory)
         for name in leftovers(disk.entries(log_directory)):
             disk.unlink(join(log_directory, name))
         if not len(Segments.found(disk, log_directory)):

@@ -61,7 +61,7 @@ def _open(log: Readable, path: str, view: type[TableView]) -> TableView:
     try:
         db = _connect(path)
         try:
-            if _serves(db, path, log, view):
+            if _whole(db, path) and belongs(db, log, view):
                 return view(db)
         except BaseException:
             db.close()
@@ -87,13 +87,15 @@ def _connect(path: str) -> sqlite3.Connection:
     return db
 
 
-def _serves(db: sqlite3.Connection, path: str, log: Readable, view: type[TableView]) -> bool:
-    """Whether the file is whole and belongs to a point in this log's past."""
-    if os.path.getsize(path) <= VIEW_CHECK_BYTES_MAX and db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        return False
+def _whole(db: sqlite3.Connection, path: str) -> bool:
+    return os.path.getsize(path) > VIEW_CHECK_BYTES_MAX or db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+
+
+def belongs(db: sqlite3.Connection, log: Readable, view: type[TableView]) -> bool:
+    """Whether a view's database is new, or stands at a point in this log's past."""
     found = bookmark_of(db)
     if found is None:
-        return not db.execute("SELECT 1 FROM sqlite_master").fetchone()  # a new file, or rows without a bookmark
+        return not db.execute("SELECT 1 FROM sqlite_master").fetchone()  # rows without a bookmark are no view's
     version, origin, position, root = found
     if (version, origin) != (view.version, log.origin) or not 0 <= position <= log.durable_size:
         return False

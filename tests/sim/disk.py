@@ -147,6 +147,13 @@ class SimDisk:
         self._locks.clear()
         self.off = False
 
+    def evict(self) -> None:
+        """The kernel drops clean pages when it likes: what a failed sync forgot then reads as it is on the media."""
+        for directory in self.directories.values():
+            for file in directory.cache.values():
+                if not file.dirty:
+                    file.cache = bytearray(file.media)
+
     def turn_off(self) -> None:
         """From now on every call raises PowerLost."""
         self.off = True
