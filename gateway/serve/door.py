@@ -22,7 +22,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.config import Server, host_and_port
-from gateway.errors import Unavailable
+from gateway.errors import ConfigInvalid, Unavailable
 from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX
 from gateway.serve.bugs import tell_bug
 from gateway.serve.head import Head, HeadRefused, client_address, is_trusted, networks, plain_address, read_head
@@ -79,10 +79,13 @@ def hypercorn_config(server: Server) -> HypercornConfig:
 
 
 def tls_context(cert: str, key: str) -> ssl.SSLContext:
-    """A server's context for a PEM chain and key: TLS 1.2 or newer, HTTP/1.1 alone. Raises OSError, ssl.SSLError."""
+    """A server's context for a PEM chain and key: TLS 1.2 or newer, HTTP/1.1 alone. Raises ConfigInvalid."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigInvalid(f"server.tls: {cert} and {key} cannot be used: {error.strerror or error}") from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 

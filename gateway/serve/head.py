@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import trio
 
+from gateway.errors import ConfigInvalid
+
 BLANK_LINE = re.compile(rb"\n\r?\n")
 WEBSOCKET = re.compile(rb"\n[uU][pP][gG][rR][aA][dD][eE]:[ \t]*[wW][eE][bB][sS][oO][cC][kK][eE][tT][ \t]*\r?\n")
 FORWARDED = re.compile(rb"\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
@@ -67,8 +69,11 @@ async def read_head(stream: trio.abc.Stream, bytes_max: int) -> Head | None:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Read addresses and networks (``10.0.0.0/8``) of proxies that are believed; ValueError names a wrong one."""
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    """Read addresses and networks (``10.0.0.0/8``) of proxies that are believed; ConfigInvalid names a wrong one."""
+    try:
+        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        raise ConfigInvalid(f"server.trusted_proxies: {error}") from error
 
 
 def plain_address(text: str) -> str:

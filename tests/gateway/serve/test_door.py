@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from trio_websocket import ConnectionClosed
 
 from gateway.config import TLS, Server
-from gateway.errors import Unavailable
-from gateway.serve.door import Door
+from gateway.errors import ConfigInvalid, Unavailable
+from gateway.serve.door import Door, tls_context
 from gateway.serve.metrics import Metrics
 from gateway.serve.socket import Socket
 from tests.server import websocket
@@ -395,6 +395,16 @@ async def test_tls_carries_both(tmp_path: Path) -> None:
             with pytest.raises(ConnectionClosed) as caught:
                 await socket.get_message()
             assert caught.value.reason.code == 1001
+
+
+def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    """A missing file, and a key of another certificate: by name, without a traceback."""
+    cert, key = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other = certificate(tmp_path / "other")
+    for pair in ((str(tmp_path / "none"), key), (cert, other), (key, key)):
+        with pytest.raises(ConfigInvalid, match=r"server\.tls: "):
+            tls_context(*pair)
 
 
 async def test_rubbish_at_a_tls_port_is_dropped(tmp_path: Path) -> None:

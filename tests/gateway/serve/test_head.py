@@ -8,6 +8,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.errors import ConfigInvalid
 from gateway.serve.head import (
     Head,
     HeadRefused,
@@ -114,6 +115,12 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
     """The default."""
     assert client_address("127.0.0.1", "1.2.3.4", ()) == "127.0.0.1"
     assert not is_trusted("127.0.0.1", ())
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    """By name, at the start."""
+    with pytest.raises(ConfigInvalid, match=r"server\.trusted_proxies: 'proxy'"):
+        networks(["10.0.0.1", "proxy"])
 
 
 def test_addresses_have_one_form() -> None:
