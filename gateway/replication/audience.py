@@ -66,8 +66,8 @@ class Audience:
         listening = self._by_relay_id.get((row.relay_key, row.relay_id), ())
         return [each for each in listening if each.wants(row, seq, now_ms)]
 
-    def __len__(self) -> int:
-        return len({each for listening in self._by_relay_id.values() for each in listening})
+    def __bool__(self) -> bool:
+        return bool(self._by_relay_id)
 
     @staticmethod
     def _keys(subscription: Subscription) -> set[tuple[str, bytes]]:

@@ -21,6 +21,7 @@ from gateway.replication.row import Row, RowInvalid, row_of
 from gateway.replication.token import Claims
 
 MISMATCH = "relay-mismatch: this relayID does not belong to the relay"
+ANSWER_ID_CHARS_MAX = 256  # an id longer than this is not worth sending back
 TOKENED, OPEN = False, True  # the values of a row's ``is_open``
 
 
@@ -96,6 +97,8 @@ class Session:
 
     def visible(self, now_ms: int) -> frozenset[bool]:
         """Say which rows the session may see now, as values of ``is_open``."""
+        if self._missing_token(now_ms):
+            return frozenset()
         if self.grant.mirror:
             return frozenset({TOKENED, OPEN} if self._mirror.serve_open_rows else {TOKENED})
         return frozenset({TOKENED, OPEN} if self.grant.tokened(now_ms) else {OPEN})
@@ -113,11 +116,13 @@ class Session:
         return left
 
     def _missing_token(self, now_ms: int) -> bool:
-        return self.grant.mirror and not self.grant.tokened(now_ms)
+        """Tell a session whose token has expired, where one is needed: the mirror, and a relay that is not open."""
+        needed = self.grant.mirror or self.grant.relay.requires_auth
+        return needed and not self.grant.tokened(now_ms)
 
     def _publish(self, frame: wire.Publish, now_ms: int) -> Effect:
         row_id = frame.fields.get("id")
-        answer_id = row_id if isinstance(row_id, str) else None
+        answer_id = row_id if isinstance(row_id, str) and len(row_id) <= ANSWER_ID_CHARS_MAX else None
         if not frame.fields.get("relayID"):
             return _refused_event(answer_id, "replication-required", "replication-required")
         if self._missing_token(now_ms):

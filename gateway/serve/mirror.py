@@ -92,7 +92,7 @@ class MirrorService:
         out: dict[Socket, list[str]] = defaultdict(list)
         now_ms = self.clock.now_ms()
         for record in records:
-            fact = fact_of(record) if self.sockets and record.kind == RowStored.kind else None
+            fact = fact_of(record) if self.audience and record.kind == RowStored.kind else None
             if isinstance(fact, RowStored):
                 for subscription in self.audience.of(fact, record.seq, now_ms):
                     out[self.sockets[subscription.session]].append(wire.row_event(subscription.sub_id, fact.row))

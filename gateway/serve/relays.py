@@ -62,6 +62,7 @@ class RelayService:
         self._desk = TokenDesk(config.tokens, clock, ledger, decisive, self.key)
         self._secrets = worker_secrets(config)
         self._refusals = Refusals()
+        metrics.active_peers.set_function(self._count_peers)
 
     def routes(self, app: QuartTrio) -> None:
         """Add the routes; refusals are raised, for the application to answer."""
@@ -241,6 +242,11 @@ class RelayService:
     def _is_online(self, found: Registered) -> bool:
         age_ms = self._clock.now_ms() - found.received_ms
         return found.worker == GATEWAY or age_ms <= self._config.registration.ttl_s * 1000
+
+    def _count_peers(self) -> int:
+        """Count the peers of workers that are online; hex keys are kept and not dialled, so they do not count."""
+        online = (found.relay.peers for found in self._relays.all() if self._is_online(found))
+        return sum(peer.startswith(("ws://", "wss://")) for peers in online for peer in peers)
 
     # -- tokens -------------------------------------------------------------------------------------------------------
 

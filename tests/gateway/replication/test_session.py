@@ -19,6 +19,7 @@ NAME = "npub1abc:My-Relay"
 OWN, OTHER = relay_id(NAME), "0b" * 32
 NOW = 1_763_818_354_133
 RELAY = relay_of({"relayKey": KEY, "peers": [], "metadata": {"identifier": NAME}})
+OPEN = relay_of({"relayKey": KEY, "peers": [], "metadata": {"identifier": NAME, "requiresAuth": False}})
 INTERNAL = relay_of(internal_payload("x", NOW))
 FIELDS = {"id": ID, "relayID": OWN, "kind": 1, "created_at": 5, "eventData": "aaaa"}
 
@@ -54,7 +55,7 @@ def test_a_row_is_to_be_stored_under_the_tokens_subject():
 
 
 def test_an_untokened_row_is_to_be_stored_as_open_with_a_notice():
-    for of in (session(mirror=False, token=False), session(mirror=False, expires=NOW)):
+    for of in (session(mirror=False, token=False, relay=OPEN), session(mirror=False, expires=NOW, relay=OPEN)):
         (effect,) = of.take(publish(), NOW)
         assert isinstance(effect, Store)
         assert (effect.writer, effect.is_open) == ("", True)
@@ -79,6 +80,7 @@ def test_a_refused_event_is_answered_with_ok_false(message, reason, text):
 
 def test_a_bad_id_is_named_as_it_came():
     assert refusal(session(), publish(id="xyz"))[2] == [["OK", "xyz", False, "invalid-event-id"]]
+    assert refusal(session(), publish(id="x" * 257))[2] == [["OK", None, False, "invalid-event-id"]]
     assert refusal(session(), publish(id=5))[2] == [["OK", None, False, "invalid-event-id"]]
 
 
@@ -124,8 +126,10 @@ def test_a_subscription_id_has_64_characters_at_most():
     assert found[1] == "invalid-filter"
 
 
-def test_a_mirror_whose_token_has_expired_accepts_nothing():
-    of = session(expires=NOW)
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_socket_that_needs_a_token_accepts_nothing_once_it_has_expired(mirror):
+    of = session(mirror=mirror, expires=NOW)
+    assert of.visible(NOW) == frozenset()
     assert refusal(of, publish()) == (
         "EVENT", "expired-token",
         [["OK", ID, False, "auth-required: the token has expired"], ["NOTICE", "auth token required for replication"]],
@@ -174,7 +178,7 @@ def test_subscriptions_are_limited_and_a_used_id_is_no_new_one():
 
 
 def test_an_untokened_req_is_accepted_with_a_notice():
-    (effect,) = session(mirror=False, token=False).take(req({"relayID": OWN}), NOW)
+    (effect,) = session(mirror=False, token=False, relay=OPEN).take(req({"relayID": OWN}), NOW)
     assert isinstance(effect, Search)
     assert json.loads(effect.notice) == ["NOTICE", "replication token missing; REQ accepted on open relay"]
 
@@ -183,8 +187,8 @@ def test_who_sees_what():
     assert session().visible(NOW) == {False}
     assert session(serve_open_rows=True).visible(NOW) == {False, True}
     assert session(mirror=False).visible(NOW) == {False, True}
-    assert session(mirror=False, token=False).visible(NOW) == {True}
-    assert session(mirror=False, expires=NOW).visible(NOW) == {True}
+    assert session(mirror=False, token=False, relay=OPEN).visible(NOW) == {True}
+    assert session(mirror=False, expires=NOW, relay=OPEN).visible(NOW) == {True}
 
 
 def test_a_token_of_the_same_subject_carries_on_and_another_does_not():
@@ -195,7 +199,7 @@ def test_a_token_of_the_same_subject_carries_on_and_another_does_not():
     of.renew(claims(NOW + 100, "cd" * 32))
     assert of.grant.tokened(NOW + 99)
     with pytest.raises(SocketRefused):
-        session(mirror=False, token=False).renew(claims())
+        session(mirror=False, token=False, relay=OPEN).renew(claims())
 
 
 def test_leaving_ends_every_subscription():

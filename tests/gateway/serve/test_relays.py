@@ -341,6 +341,16 @@ async def test_each_refusal_of_a_token_request_has_its_status_and_text():
             assert error(await worker.send(action, payload)) == (400, text)
 
 
+async def test_peers_count_while_their_worker_is_online_and_an_empty_list_leaves_them():
+    clock = FakeClock()
+    async with served(clock=clock) as (_, worker):
+        await worker.submit({**registration(now_ms=clock.now_ms()), "peers": ["ws://one", "wss://two", "ef" * 32]})
+        await worker.register()
+        assert "gateway_active_peers 2.0" in (await worker.client.get("/metrics")).text
+        clock.advance(301)
+        assert "gateway_active_peers 0.0" in (await worker.client.get("/metrics")).text
+
+
 async def test_requests_are_counted_by_their_outcome():
     async with served() as (_, worker):
         await worker.register()
