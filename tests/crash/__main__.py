@@ -18,11 +18,28 @@ from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.server import Server, never_outliving
 from gateway.serve.fake_fcm import serve_fake, service_account
 from tests.crash.audit import all_delivered, log_agrees, log_is_whole, nothing_is_lost
-from tests.crash.load import World, devices, publish, push, register, relay_of_a_worker, replicate, tokens, until_gone
+from tests.crash.load import (
+    EVENTS,
+    PUSHES,
+    REGISTRATIONS,
+    ROWS,
+    TOKENS,
+    World,
+    devices,
+    publish,
+    push,
+    register,
+    relay_of_a_worker,
+    replicate,
+    tokens,
+    until_gone,
+)
 from tests.crash.memory import RecordingFake
 
 CLIENTS = (push, push, push, push, register, tokens, replicate, replicate, publish, publish)
 LIFE_S = (0.05, 1.5)  # a round's length is drawn from here
+TRAPS = ("", "", "", "", PUSHES, REGISTRATIONS, TOKENS, ROWS, EVENTS)
+TRAP_S_MAX = 2.0
 FCM_LATENCY_S = 0.005  # so that a kill falls between FCM's answer and its settlement now and then
 
 CONFIG = """
@@ -75,19 +92,26 @@ async def kill_in_rounds(directory: Path, rounds: int, seed: int, say: bool = Tr
 
 
 async def one_round(world: World, server: Server, number: int, say: bool) -> None:
-    """Load, kill, start, audit."""
-    life_s = world.dice.uniform(*LIFE_S)
+    """Load, kill, start, audit. Half of the kills fall at random, half at the very moment of an acknowledgement."""
+    life_s, trap = world.dice.uniform(*LIFE_S), world.dice.choice(TRAPS)
+    world.alive, world.pid, world.sprung = True, server.pid, trio.Event()
     async with trio.open_nursery() as nursery:
         for client in CLIENTS:
             nursery.start_soon(until_gone, client, world)
         await trio.sleep(life_s)
+        world.trap = trap
+        with trio.move_on_after(TRAP_S_MAX if trap else 0):
+            await world.sprung.wait()
+        if not world.sprung.is_set():
+            world.strike()
         await server.kill()
     began, world.started_ns = time.monotonic(), time.time_ns()
     await server.start()
     start_s = time.monotonic() - began
     await nothing_is_lost(world)
     if say:
-        told = f"killed after {life_s:.2f} s, up in {start_s:.2f} s; {world.memory.counts()}"
+        when = f"on one of the {trap}" if trap else "at random"
+        told = f"killed after {life_s:.2f} s, {when}, up in {start_s:.2f} s; {world.memory.counts()}"
         print(f"round {number + 1}: {told}; {len(world.memory.broken)} broken", flush=True)
 
 

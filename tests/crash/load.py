@@ -4,8 +4,10 @@ A broken connection ends a client in silence: that is what is being tested. Any 
 server lives is a broken promise, since nothing here asks for anything that should be refused.
 """
 
+import os
 import random
 import secrets
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +25,8 @@ from tests.crash.memory import Memory
 GONE = (httpx.TransportError, ConnectionClosed, HandshakeError, OSError)
 USERS = 200  # FCM's own limits are per device: many devices, so that they never brake the test
 SLOW_IN = 100  # one device in so many is refused once with 503, so that a retry survives a kill too
-UNANSWERED_MAX = 64
+BURST = 64
+PUSHES, REGISTRATIONS, TOKENS, ROWS, EVENTS = "pushes", "registrations", "tokens", "rows", "events"
 
 
 @dataclass
@@ -37,6 +40,10 @@ class World:
     memory: Memory = field(default_factory=Memory)
     started_ns: int = 0  # when the server last began to start, by wall time
     worker_mirrors: list[tuple[str, str]] = field(default_factory=list)  # (mirror URL, relayID)
+    alive: bool = True  # False from the moment of the kill: from then on a broken connection is what is expected
+    pid: int = 0
+    trap: str = ""  # the kind of acknowledgement on which the server is killed, at once
+    sprung: trio.Event = field(default_factory=trio.Event)
 
     @property
     def ws_url(self) -> str:
@@ -47,6 +54,17 @@ class World:
 
     def token_of(self, user: int) -> str:
         return f"unavailable-soon*1:device-{user}" if user % SLOW_IN == 0 else f"device-{user}"
+
+    def strike(self) -> None:
+        """kill -9, now: between this line and the kill nothing else runs here."""
+        self.alive, self.trap = False, ""
+        os.kill(self.pid, signal.SIGKILL)
+        self.sprung.set()
+
+    def acknowledged(self, kind: str) -> None:
+        """To be called right after an acknowledgement was remembered: where the trap is set for it, it springs."""
+        if kind == self.trap:
+            self.strike()
 
     async def posted(self, client: httpx.AsyncClient, path: str, body: Any, headers: Any = None) -> dict[str, Any]:
         """Post; what is not answered 200 is a broken promise."""
@@ -62,8 +80,9 @@ async def until_gone(work: Callable[[World], Awaitable[None]], world: World) -> 
     """Work for ever, and end quietly when the server is gone."""
     try:
         await work(world)
-    except* GONE:
-        pass
+    except* GONE as gone:
+        if world.alive:
+            world.memory.broken.append(f"{work.__name__}: cut off while the server lived: {gone.exceptions}")
 
 
 async def devices(world: World) -> None:
@@ -92,6 +111,7 @@ async def push(world: World) -> None:
             body, headers = world.instance.notification(f"user-{user}", "under load")
             if await world.posted(client, "/internal/push/events", body, headers):
                 world.memory.accepted[body["notification"]["id"]] = world.token_of(user)
+                world.acknowledged(PUSHES)
 
 
 async def register(world: World) -> None:
@@ -102,6 +122,7 @@ async def register(world: World) -> None:
             envelope = world.instance.registration(f"other-{number}", f"other-{number}")
             if await world.posted(client, "/push/register", envelope):
                 world.memory.registrations.append(envelope)
+                world.acknowledged(REGISTRATIONS)
             await trio.sleep(0.01)
 
 
@@ -117,40 +138,40 @@ async def tokens(world: World) -> None:
                 world.memory.revoked_tokens.append(url)
             else:
                 world.memory.open_tokens.append(url)
+            world.acknowledged(TOKENS)
             await trio.sleep(0.01)
 
 
 async def replicate(world: World) -> None:
-    """Write rows to a mirror without waiting for each."""
+    """Write rows to a mirror in bursts."""
     url, relay = world.dice.choice(world.worker_mirrors)
-    await _stream(url, lambda: replication_row(relay, "under load"), world.memory.rows[url], world.memory)
+    async with wire(url) as socket:
+        while True:
+            burst = [replication_row(relay, "under load") for _ in range(BURST)]
+            await _write(world, socket, burst, world.memory.rows[url], ROWS)
 
 
 async def publish(world: World) -> None:
-    """Publish signed nostr events to /relay without waiting for each."""
+    """Publish signed nostr events to /relay in bursts."""
     author = Author()
-    await _stream(
-        f"{world.ws_url}/relay", lambda: author.event(1, secrets.token_hex(8)), world.memory.events, world.memory
-    )
-
-
-async def _stream(url: str, make: Callable[[], dict[str, Any]], acknowledged: set[str], memory: Memory) -> None:
-    room = trio.Semaphore(UNANSWERED_MAX)
-    async with wire(url) as socket, trio.open_nursery() as nursery:
-        nursery.start_soon(_read_answers, socket, room, acknowledged, memory)
+    async with wire(f"{world.ws_url}/relay") as socket:
         while True:
-            await room.acquire()
-            await socket.send("EVENT", make())
+            burst = [author.event(1, secrets.token_hex(8)) for _ in range(BURST)]
+            await _write(world, socket, burst, world.memory.events, EVENTS)
 
 
-async def _read_answers(socket: Wire, room: trio.Semaphore, acknowledged: set[str], memory: Memory) -> None:
-    while True:
-        match await socket.receive():
-            case ["OK", event_id, True, _]:
-                acknowledged.add(event_id)
-                room.release()
-            case ["OK", event_id, False, reason]:
-                memory.broken.append(f"{event_id} was refused: {reason}")
-                room.release()
-            case _:
-                pass
+async def _write(world: World, socket: Wire, burst: list[dict[str, Any]], remembered: set[str], kind: str) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_send, socket, burst)
+        for _ in burst:
+            match await socket.receive():
+                case ["OK", event_id, True, _]:
+                    remembered.add(event_id)
+                    world.acknowledged(kind)
+                case frame:
+                    world.memory.broken.append(f"{kind}: refused: {frame}")
+
+
+async def _send(socket: Wire, burst: list[dict[str, Any]]) -> None:
+    for event in burst:
+        await socket.send("EVENT", event)
