@@ -1,14 +1,18 @@
-"""Fuzz by hand: every target, or those named; ``--seed`` and ``--base`` show one finding again."""
+"""Fuzz by hand: every parser, endpoint and socket, or those named; a finding names the command that shows it again."""
 
 import argparse
 import base64
 import sys
 import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import door_targets, log_targets, push_targets, relay_targets
+from tests.fuzz import door_targets, live, log_targets, push_targets, relay_targets
 from tests.fuzz.target import PER_BASE, Found, Tally, Target, batch, peak_bytes
 
 TARGETS = (*log_targets.TARGETS, *push_targets.TARGETS, *relay_targets.TARGETS, *door_targets.TARGETS)
@@ -36,31 +40,56 @@ def fuzz(target: Target, inputs: int) -> Tally:
     return tally
 
 
+def parsers(asked: argparse.Namespace) -> Iterator[str]:
+    """Fuzz the parsers that were asked for; gives a line for each."""
+    for target in TARGETS:
+        if asked.targets and not target.name.startswith(tuple(asked.targets)):
+            continue
+        begun = time.perf_counter()
+        if asked.seed is None:
+            tally = fuzz(target, asked.inputs)
+        else:
+            batch(target, asked.base, asked.seed, PER_BASE, tally := Tally())
+        taken = time.perf_counter() - begun
+        yield f"{target.name:28} {tally.inputs:8} inputs {tally.values:8} values {taken:7.1f} s"
+
+
+def doors(asked: argparse.Namespace) -> Iterator[str]:
+    """Fuzz the endpoints and sockets that were asked for, of one server; gives a line for each."""
+    names = [name for name in asked.targets if name not in {target.name for target in TARGETS}]
+    if asked.targets and not names:
+        return
+    with TemporaryDirectory() as directory, live.server(Path(directory)) as running:
+        for door in live.doors(running):
+            if names and not door.name.startswith(tuple(names)):
+                continue
+            if asked.seed is None:
+                inputs, seconds = live.fuzz(running, door, asked.inputs)
+            else:
+                live.batch(running, door, asked.base, asked.seed, live.PER_BASE)
+                inputs, seconds = live.PER_BASE, 0.0
+            peak = live.memory_peak(running)
+            yield f"{door.name:28} {inputs:8} inputs {seconds:24.1f} s, server at {peak >> 20} MiB"
+            assert peak < live.MEMORY_BYTES_MAX, "the server holds more than is stated"
+
+
 def main() -> int:
-    """Run the targets named on the command line."""
+    """Fuzz what the command line names: 1 at the first finding."""
     reader = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     reader.add_argument("targets", nargs="*", help="names, or beginnings of names; all without")
     reader.add_argument("--inputs", type=int, default=100_000)
     reader.add_argument("--seed", type=int)
-    reader.add_argument("--base", type=base64.b64decode)
+    reader.add_argument("--base", type=base64.b64decode, default=b"")
     asked = reader.parse_args()
-    chosen = [one for one in TARGETS if not asked.targets or one.name.startswith(tuple(asked.targets))]
-    found = 0
-    for target in chosen:
-        begun = time.perf_counter()
-        try:
-            if asked.seed is not None:
-                batch(target, asked.base or b"", asked.seed, PER_BASE, tally := Tally())
-            else:
-                tally = fuzz(target, asked.inputs)
-        except Found as finding:
-            sys.stdout.write(f"{target.name}: {finding}\n")
-            found += 1
-            continue
-        taken = time.perf_counter() - begun
-        sys.stdout.write(f"{target.name:28} {tally.inputs:8} inputs {tally.values:8} values {taken:6.1f} s\n")
-    sys.stdout.write(f"peak memory {peak_bytes() >> 20} MiB\n")
-    return 1 if found else 0
+    try:
+        for line in chain(parsers(asked), doors(asked)):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+    except (Found, live.Found) as finding:
+        sys.stdout.write(f"{finding}\n")
+        return 1
+    sys.stdout.write(f"peak memory of the fuzzer {peak_bytes() >> 20} MiB\n")
+    return 0
 
 
 if __name__ == "__main__":
