@@ -153,8 +153,9 @@ class EventsView(TableView):
             ties = [mark.tie for mark in marks[at : at + LOOKUP_IDS]]
             ties += ties[:1] * ((1 if len(ties) == 1 else LOOKUP_IDS) - len(ties))  # two statements, both prepared once
             places = ", ".join("?" * len(ties))
-            query = f"SELECT tie, half FROM event WHERE relay = ? AND tie IN ({places})"  # noqa: S608 - question marks
-            found.update(self.db.execute(query, (relay, *ties)))
+            # SQLite has no statistics here, and would walk the relay's whole time line for the sake of ``relay``.
+            query = f"SELECT tie, half FROM event INDEXED BY event_id WHERE tie IN ({places}) AND relay = ?"  # noqa: S608
+            found.update(self.db.execute(query, (*ties, relay)))
         return found
 
     def _standing(self, relay: int, event: Event, mark: Mark) -> Standing:
