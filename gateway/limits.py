@@ -224,6 +224,12 @@ FILTER_VALUES_MAX = 1_024
 SUB_CHARS_MAX = 64
 """A subscription id (NIP-01)."""
 
+SPACES_KEPT_MAX = 65_536
+"""Namespaces of rows whose number is kept in memory; the least recent is looked up again."""
+
+WRITERS_KEPT_MAX = 65_536
+"""Writers whose pseudonym is kept in memory; the least recent is derived again (4 µs)."""
+
 BODIES_PER_ROW_MAX = 4
 """Differing bodies kept under one (relay, relayID, id), each by another subject (relay-and-mirror §4)."""
 
@@ -269,6 +275,9 @@ BACKLOG_BYTES_MAX = 8_388_608
 
 AUTHORS_CACHED_MAX = 65_536
 """Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
+
+EVENTS_LAG_RECORDS = 16_384
+"""Records after which the view of events is sealed: after a crash so many are folded again, half a second's work."""
 
 TAG_KEYS_CACHED_MAX = 32_768
 """Tags whose hash is kept (about 200 bytes each): the same topics and people come again and again."""

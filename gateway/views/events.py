@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import EventStored, event_of
-from gateway.limits import AUTHORS_CACHED_MAX, TAG_KEYS_CACHED_MAX
+from gateway.limits import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
     Event,
@@ -98,6 +98,7 @@ class EventsView(TableView):
     tables: ClassVar[tuple[str, ...]] = ("relay", "author", "event", "tag", "address", "gone_id", "gone_address")
     schema: ClassVar[str] = """
         PRAGMA cache_size = -65536;
+        PRAGMA wal_autocheckpoint = 8192;
         CREATE TABLE IF NOT EXISTS relay (number INTEGER PRIMARY KEY, key TEXT UNIQUE, events INTEGER);
         CREATE TABLE IF NOT EXISTS author (
             number INTEGER PRIMARY KEY, pubkey BLOB UNIQUE, pseudonym BLOB, deletes INTEGER);
@@ -187,6 +188,11 @@ class EventsView(TableView):
             ).fetchone()
             known = self._remember(pubkey, Author(row[0], row[1], bool(row[2]))) if row else None
         return known
+
+    @property
+    def due(self) -> bool:
+        """Whether to seal: later than other views, since here a seal rewrites a page for nearly every event."""
+        return self._position - self._sealed >= EVENTS_LAG_RECORDS
 
     # -- the fold -----------------------------------------------------------------------------------------------------
 
