@@ -7,7 +7,7 @@ exactly once; a subscription's stored and live rows meet at one position of the 
 twice. A mirror session ends when its token does. This module must not know HTTP or how a token is checked.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
@@ -162,8 +162,8 @@ class Replica:
         self._count(frame, "rejected", reason)
         self._socket.send_many(texts)
 
-    def _count(self, frame: str, outcome: str, reason: str) -> None:
-        self._service.metrics.replication_frames.labels(frame, outcome, reason).inc()
+    def _count(self, frame: str, outcome: str, reason: str, count: int = 1) -> None:
+        self._service.metrics.replication_frames.labels(frame, outcome, reason).inc(count)
         if outcome == "rejected":
             relay_key = self._session.grant.relay_key
             self._service.refusals.tell(self._socket.peer, what=f"replication {frame}", relay=relay_key, reason=reason)
@@ -175,9 +175,10 @@ class Replica:
         texts = []
         answers = await self._service.intake.take(self._session.grant.relay_key, stores)
         for store, answer in zip(stores, answers, strict=True):
-            self._count("EVENT", "accepted" if answer.accepted else "rejected", answer.result)
             texts += [store.notice] if store.notice and answer.accepted else []
             texts.append(wire.ok(store.row.id, answer.accepted, answer.reason))
+        for (accepted, result), count in Counter((answer.accepted, answer.result) for answer in answers).items():
+            self._count("EVENT", "accepted" if accepted else "rejected", result, count)
         self._socket.send_many(texts)
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either

@@ -6,10 +6,14 @@ Derived rather than drawn and remembered: no view is needed, and erasing all of 
 
 import hashlib
 import hmac
+from functools import lru_cache
+
+from gateway.limits import WRITERS_KEPT_MAX
 
 PSEUDONYM_BYTES = 16
 
 
+@lru_cache(WRITERS_KEPT_MAX)
 def pseudonym(key: bytes, relay_key: str, subject: str) -> bytes:
     """Give the pseudonym of a token's subject in a relay, 16 bytes."""
     message = f"subject\0{relay_key}\0{subject}".encode()

@@ -5,13 +5,18 @@ differing bodies, each by another subject. A relay that is taken away takes its 
 This module must not know sessions; it answers filters with seqs.
 """
 
-from collections.abc import Collection, Iterable
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from cachetools import LRUCache
 
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayUnregistered, RowStored, fact_of
+from gateway.limits import SPACES_KEPT_MAX
 from gateway.replication.filter import Filter
 
 
@@ -40,8 +45,19 @@ class RowsView(TableView):
         CREATE INDEX IF NOT EXISTS rows_by_time ON rows (space, created_at DESC, row_id, seq, row_kind);
     """
 
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__(db)
+        self._fresh: list[tuple[object, ...]] = []  # rows of the batch that is being applied
+        self._numbers: LRUCache[tuple[str, bytes, bool], int] = LRUCache(SPACES_KEPT_MAX)
+
+    def apply(self, records: Sequence[Record], position: int) -> None:
+        """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
+        super().apply(records, position)
+        if self._fresh:
+            self._insert()
+
     def fold(self, record: Record) -> None:
-        """Take in a row, or forget a relay's."""
+        """Take in a row, or forget a relay's. What `apply` has not ended is not yet found by the questions below."""
         fact = fact_of(record)
         if isinstance(fact, RowStored):
             self._store(fact, record.seq)
@@ -108,18 +124,31 @@ class RowsView(TableView):
         return [row[0] for key in keys for row in self.db.execute(query, key)]
 
     def _store(self, fact: RowStored, seq: int) -> None:
-        key = (fact.relay_key, fact.relay_id, fact.is_open)
-        space = self.db.execute(
-            "INSERT INTO spaces (relay_key, relay_id, is_open, count) VALUES (?, ?, ?, 1) "
-            "ON CONFLICT DO UPDATE SET count = count + 1 RETURNING space",
-            key,
-        ).fetchone()[0]
-        self.db.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (space, seq, fact.row_id, fact.row_kind, fact.created_at, fact.writer, fact.body_hash),
+        space = self._space(fact.relay_key, fact.relay_id, is_open=fact.is_open)
+        self._fresh.append((space, seq, fact.row_id, fact.row_kind, fact.created_at, fact.writer, fact.body_hash))
+
+    def _space(self, relay_key: str, relay_id: bytes, *, is_open: bool) -> int:
+        """Give a namespace's number; a new one is made in the order of the log."""
+        key = (relay_key, relay_id, is_open)
+        found = self._numbers.get(key)
+        if found is None:
+            self.db.execute(
+                "INSERT OR IGNORE INTO spaces (relay_key, relay_id, is_open, count) VALUES (?, ?, ?, 0)", key
+            )
+            found = self._numbers[key] = self._spaces(relay_key, [relay_id], [is_open])[0]
+        return found
+
+    def _insert(self) -> None:
+        """Write the rows of a batch together: half the cost of one statement for each."""
+        self.db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._fresh)
+        counts = Counter(row[0] for row in self._fresh)
+        self.db.executemany(
+            "UPDATE spaces SET count = count + ? WHERE space = ?", [(n, at) for at, n in counts.items()]
         )
+        self._fresh.clear()
 
     def _forget(self, relay_key: str) -> None:
+        self._insert()
         self.db.execute("DELETE FROM rows WHERE space IN (SELECT space FROM spaces WHERE relay_key = ?)", (relay_key,))
         # The namespaces stay, empty: their numbers are never given twice, whatever the order of a replay's batches.
         self.db.execute("UPDATE spaces SET count = 0 WHERE relay_key = ?", (relay_key,))

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from gateway.config import Config, Mirror, Registration
 from gateway.facts import RowStored, fact_of
 from tests.fakes import FakeClock
-from tests.server import Running, running, websocket
+from tests.server import Running, process, running, websocket
 from tests.signing import signed_fields
 from tests.worker import INTERNAL, KEY, NAME, SECRET, Worker, registration, relay_id
 
@@ -446,3 +446,31 @@ async def test_a_row_is_never_forwarded_to_a_peer():
             await trio.sleep(SENT_BY_NOBODY)
         assert connections == []
         nursery.cancel_scope.cancel()
+
+
+# -- a server of its own, killed and started again --------------------------------------------------------------------
+
+
+async def test_what_was_answered_survives_a_kill(tmp_path):
+    """Rows, tokens, sequences and revocations, over a real log and the key that was made at first start."""
+    with process(tmp_path, f'[registration]\nsecret = "{SECRET}"\n') as server:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            worker = Worker(client)
+            await worker.register(identifier=NAME)
+            kept, gone = await worker.issue(pubkey=PUBKEY), await worker.issue(pubkey=SOMEBODY)
+            async with connected(kept["replicationConnectionUrl"]) as mirror:
+                for number in range(1, 6):
+                    assert (await mirror.publish(row(number)))[3] == "stored"
+            await worker.revoke(pubkey=SOMEBODY)
+        server.kill()
+    with process(tmp_path, f'[registration]\nsecret = "{SECRET}"\n') as server:
+        async with connected(f"{server.ws_url}/mirror/{KEY}?token={kept['replicationToken']}") as mirror:
+            assert await mirror.stored("s", {"relayID": RELAY_ID}) == [row(number) for number in range(5, 0, -1)]
+            assert (await mirror.publish(row(3)))[3] == "duplicate: already stored"
+        async with connected(f"{server.ws_url}/mirror/{KEY}?token={gone['replicationToken']}") as mirror:
+            assert await mirror.closed() == (4403, "Token revoked")
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await Worker(client).issue(pubkey=PUBKEY))["sequence"] == 2
+        told = "".join(server.lines)
+        assert kept["token"].partition(".")[2] not in told
+        assert SECRET not in told
