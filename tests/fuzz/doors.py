@@ -1,7 +1,6 @@
 """Every endpoint and socket of a running server, and how each is given damaged input.
 
 What goes in is signed after it was damaged, where it still can be: so it gets past the signature, to the code behind.
-An answer may be any refusal; never a 500, a close with 1011, or silence. This module must not know how the server works.
 """
 
 import base64
