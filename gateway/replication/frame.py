@@ -64,13 +64,8 @@ _value = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(message: str | bytes | list[Any]) -> ClientFrame:
-    """Read one message; binary ones are refused, a frame that is decoded already is taken as it is."""
-    if isinstance(message, list):
-        try:
-            message = _encode(message).decode()
-        except (ValueError, OverflowError, RecursionError):  # a number beyond 64 bits: JSON that nobody can keep
-            return Malformed(NOT_JSON)
+def decode(message: str | bytes) -> ClientFrame:
+    """Read one message; binary ones are refused."""
     if isinstance(message, bytes):
         return Malformed(NOT_JSON)
     try:

@@ -6,7 +6,7 @@ untokened session writes and sees open rows alone. This module must not know soc
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
@@ -78,7 +78,7 @@ class Session:
         self._binding = Binding(grant.relay.public_names, accepts_any=accepts_any)
         self.open: dict[str, Subscription] = {}
 
-    def take(self, message: str | bytes | list[Any], now_ms: int) -> list[Effect]:
+    def take(self, message: str | bytes, now_ms: int) -> list[Effect]:
         """Turn one frame into effects, to be carried out in order."""
         frame = wire.decode(message)
         match frame:

@@ -108,10 +108,6 @@ class Replica:
         self._session = Session(grant, service.config)
         service.sockets[self._session] = socket
 
-    async def take(self, text: str) -> None:
-        """Carry out one frame."""
-        await self.take_all((text,))
-
     async def take_all(self, messages: Sequence[str | bytes]) -> None:
         """Carry out the frames of one read; neighbouring rows are decided, recorded and answered together."""
         stores: list[Store] = []

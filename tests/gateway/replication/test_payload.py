@@ -107,6 +107,10 @@ def test_a_body_that_is_no_json_object_is_refused(body):
     assert refusal(requests.json_body, body)[0] == 400
 
 
+def test_a_body_is_its_object():
+    assert requests.json_body('{"a":"é"}'.encode()) == {"a": "é"}
+
+
 @given(st.binary())
 def test_any_bytes_are_an_object_or_refused(body):
     with suppress(ApiRefused):

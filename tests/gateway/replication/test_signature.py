@@ -43,6 +43,12 @@ def test_a_lone_surrogate_becomes_its_escape():
     assert canonical("\ud800") == b'"\\ud800"'
 
 
+def test_what_is_not_json_has_no_text():
+    with pytest.raises(TypeError):
+        canonical({"a": b"bytes"})
+    assert canonical([None, 0.5]) == b"[null,0.5]"
+
+
 def test_the_signer_is_named_by_its_secret():
     value = {"relayKey": "a", "n": [1, {"z": 1, "a": None}]}
     secrets = {"default": "one", "other": "two"}
