@@ -247,6 +247,10 @@ INTEGER_MAX = 2**53 - 1
 KIND_MAX = 65_535
 """NIP-01: kinds are 16-bit. Above: ``invalid:``."""
 
+FILTER_VALUES_MAX = 32_768
+"""Ids, authors, kinds and tag values in all open filters of a connection, about 12 MB in the live index: a client that
+follows 2,000 people in a dozen subscriptions stays below. Above: CLOSED ``rate-limited:``."""
+
 PARSED_KEYS_MAX = 16_384
 """Authors whose parsed key is kept (about 300 bytes each); beyond, the least recent is parsed again (6 µs)."""
 

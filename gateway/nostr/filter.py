@@ -26,6 +26,12 @@ class Filter(msgspec.Struct, frozen=True):
     until: int | None = None
     limit: int | None = None
 
+    @property
+    def value_count(self) -> int:
+        """Count the values that are listed: what the filter costs to keep. One that lists none counts as one."""
+        lists = (self.ids or (), self.authors or (), self.kinds or (), *(values for _, values in self.tags))
+        return max(1, sum(map(len, lists)))
+
     def matches(self, event: Event, tags: set[tuple[str, str]] | None = None) -> bool:
         """Tell whether the event is asked for; ``tags`` are its `indexed_tags` where the caller has them already."""
         if self.ids is not None and event.id not in self.ids:

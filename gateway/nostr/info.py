@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.config import Relay
+from gateway.limits import FILTER_VALUES_MAX
 
 MEDIA_TYPE = "application/nostr+json"
 HEADERS = {
@@ -56,6 +57,7 @@ def _limitation(limits: Relay, restricted: bool) -> dict[str, int | bool]:
         "max_message_length": limits.message_bytes_max,
         "max_subscriptions": limits.subscriptions_max,
         "max_filters": limits.filters_max,
+        "max_filter_values": FILTER_VALUES_MAX,
         "max_subid_length": limits.subid_chars_max,
         "max_limit": limits.limit_max,
         "default_limit": limits.limit_default,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from gateway.config import Relay
+from gateway.limits import FILTER_VALUES_MAX
 from gateway.nostr import message as wire
 from gateway.nostr.event import Event
 from gateway.nostr.filter import Filter
@@ -60,7 +61,7 @@ class Session:
 
     def __init__(self, limits: Relay) -> None:
         self._limits = limits
-        self.open: set[str] = set()
+        self.open: dict[str, int] = {}  # subscription id -> values in its filters
         self._events: list[Event] = []
         self._rows: list[str] = []
 
@@ -94,7 +95,7 @@ class Session:
             case wire.Request(sub_id, filters):
                 return self._request(sub_id, filters)
             case wire.Close(sub_id):
-                self.open.discard(sub_id)
+                self.open.pop(sub_id, None)
                 return [Unsubscribe(sub_id)]
             case wire.Replication(text, sub_id):
                 return [*self._end(sub_id), Replicate((text,))]
@@ -108,13 +109,14 @@ class Session:
                 assert_never(message)
 
     def _request(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
-        refusal = self._refusal(sub_id, len(filters))
+        values = sum(one.value_count for one in filters)
+        refusal = self._refusal(sub_id, len(filters), values)
         if refusal:
             return [*self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
-        self.open.add(sub_id)
+        self.open[sub_id] = values
         return [Subscribe(sub_id, filters)]
 
-    def _refusal(self, sub_id: str, filter_count: int) -> str | None:
+    def _refusal(self, sub_id: str, filter_count: int, values: int) -> str | None:
         limits = self._limits
         if not 1 <= len(sub_id) <= limits.subid_chars_max:
             return f"invalid: a subscription id has 1 to {limits.subid_chars_max} characters"
@@ -124,11 +126,13 @@ class Session:
             return f"invalid: a REQ has at most {limits.filters_max} filters"
         if sub_id not in self.open and len(self.open) >= limits.subscriptions_max:
             return f"rate-limited: at most {limits.subscriptions_max} subscriptions at once"
+        if sum(self.open.values()) - self.open.get(sub_id, 0) + values > FILTER_VALUES_MAX:
+            return f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
         return None
 
     def _end(self, sub_id: str) -> list[Effect]:
         """End what is open under an id: a refused REQ ends it too, since CLOSED tells the client so."""
         if sub_id not in self.open:
             return []
-        self.open.remove(sub_id)
+        del self.open[sub_id]
         return [Unsubscribe(sub_id)]

@@ -8,6 +8,7 @@ that hands over what it has after at most `SCAN_ROWS` rows, so that its caller c
 
 import heapq
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -125,17 +126,10 @@ class EventScan:
         """
         relay = self._view.relay(relay_key)
         if relay is None:
-            return
+            return iter(())
         limits = [min(limit_default if one.limit is None else one.limit, limit_max) for one in filters]
-        if len(filters) == 1:
-            yield from self._scan(relay, filters[0], limits[0], seq_end)
-            return
-        union: set[Row] = set()
-        for one, limit in zip(filters, limits, strict=True):
-            for page in self._scan(relay, one, limit, seq_end):
-                union.update(page)
-                yield []
-        yield sorted(union, reverse=True)
+        feeds = [self._scan(relay, one, limit, seq_end) for one, limit in zip(filters, limits, strict=True)]
+        return feeds[0] if len(feeds) == 1 else _union(feeds)
 
     def _scan(self, relay: int, asked: Filter, limit: int, seq_end: int) -> Iterator[list[Row]]:
         sieve = self._sieve(relay, asked, seq_end)
@@ -245,6 +239,31 @@ class EventScan:
             (*mark_of(0, event_id)[1:], relay),
         ).fetchone()
         return Row(*row) if row else None
+
+
+def _union(feeds: Sequence[Iterator[list[Row]]]) -> Iterator[list[Row]]:
+    """Merge the answers of several filters into one, each row once, holding a page of each at most."""
+    held: list[deque[Row]] = [deque() for _ in feeds]
+    page: list[Row] = []
+    last_seq = -1
+    while True:
+        for feed, rows in zip(feeds, held, strict=True):
+            while not rows and (more := next(feed, None)) is not None:
+                rows.extend(more)
+                if not more:
+                    yield page
+                    page = []
+        newest = max((rows for rows in held if rows), key=lambda rows: rows[0], default=None)
+        if newest is None:
+            break
+        row = newest.popleft()
+        if row.seq != last_seq:
+            page.append(row)
+        last_seq = row.seq
+        if len(page) >= SCAN_ROWS:
+            yield page
+            page = []
+    yield page
 
 
 def _below(until: int | None) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Relay
+from gateway.nostr import session as module
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from tests.signing import signed, signed_fields
 
@@ -66,7 +67,7 @@ def test_subscriptions_are_counted_and_one_in_place_of_another_is_not() -> None:
     session = Session(LIMITS)
     effects = take(session, ["REQ", "a", {}], ["REQ", "b", {}], ["REQ", "b", {"kinds": [1]}], ["REQ", "c", {}])
     assert [type(effect) for effect in effects] == [Subscribe, Subscribe, Subscribe, Send]
-    assert session.open == {"a", "b"}
+    assert set(session.open) == {"a", "b"}
     assert [type(effect) for effect in take(session, ["CLOSE", "a"], ["CLOSE", "a"], ["REQ", "c", {}])] == [
         Unsubscribe,
         Unsubscribe,
@@ -94,3 +95,14 @@ def test_neighbouring_rows_are_handed_on_together() -> None:
     row = '["EVENT",{"relayID":"x"}]'
     effects = Session(LIMITS).take([row, row, '["CLOSE","a"]', row])
     assert effects == [Replicate((row, row)), Unsubscribe("a"), Replicate((row,))]
+
+
+def test_values_of_all_open_filters_are_bounded_and_a_closed_one_gives_its_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FILTER_VALUES_MAX", 5)
+    session = Session(LIMITS)
+    three = {"kinds": [1, 2, 3]}
+    assert [type(one) for one in take(session, ["REQ", "a", three], ["REQ", "b", three])] == [Subscribe, Send]
+    assert [type(one) for one in take(session, ["REQ", "a", three, {}], ["REQ", "b", {}])] == [Subscribe, Subscribe]
+    assert [type(one) for one in take(session, ["CLOSE", "a"], ["REQ", "a", three])] == [Unsubscribe, Subscribe]
