@@ -17,7 +17,6 @@ Invariant: nothing is allocated or decoded by a length that was not checked agai
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import accumulate
 from struct import Struct, unpack_from
 from struct import pack as pack_struct
@@ -28,7 +27,7 @@ import msgspec
 
 from eventlog.errors import Corrupt, Torn
 from eventlog.limits import FRAME_BYTES_MAX, FRAME_RECORDS_MAX
-from eventlog.record import Record, leaf_of, records_of
+from eventlog.record import Record, leaf_hashes, records_of
 
 MAGIC = b"\x83\x58\x50EVLF"
 VERSION = 1
@@ -87,10 +86,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     def leaves(self, records: Sequence[Record] | None = None) -> list[bytes]:
         """Hash every record's Merkle leaf; ``records`` are these, if they were decoded before."""
-        return [
-            sha256(b"\x00" + leaf_of(stored, record.payload)).digest()
-            for stored, record in zip(self.slices(), records or self.records(), strict=True)
-        ]
+        return leaf_hashes(self.slices(), records or self.records())
 
     def records(self) -> list[Record]:
         """Decode every record, with one call; Corrupt where they are not what the head says."""

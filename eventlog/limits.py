@@ -19,8 +19,6 @@ TS_NS_MAX = 2**63 - 1
 # a reader must be able to hold.
 FRAME_RECORDS_MAX = 4_096
 FRAME_BYTES_MAX = 4 * 1024 * 1024
-# Frames that one write and one fdatasync may carry: more only delays whoever waits for the first.
-COMMIT_FRAMES_MAX = 4
 
 # Segments rotate here: an erasure rewrites one, start-up scans one (0.2 s), an audit hands one to a core.
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
@@ -39,8 +37,8 @@ TAIL_RECORDS_MAX = 16_384
 TAIL_BYTES_MAX = 16 * 1024 * 1024
 # A reader takes the disk in pieces of this size: a frame and a bit, so that small frames come many at a time.
 READ_BYTES = 1024 * 1024
-# What one step of a follower hands over at least, where small frames are many.
-READ_RECORDS = 4_096
+# What a reader hands over at a time, where frames are smaller: enough to spread the cost, few enough for a cache.
+READ_RECORDS = 512
 # Open segment files for random access; the least recently used is closed.
 OPEN_SEGMENTS_MAX = 128
 

@@ -61,46 +61,36 @@ def encode(drafts: Sequence[Draft]) -> Encoded:
     stored: list[bytes] = []
     leaves: list[bytes] = []
     commitments: list[bytes] = []
+    join = b"".join
     for draft in drafts:
-        payload, ts_ns = draft.payload, draft.ts_ns
+        payload, ts_ns, subject = draft.payload, draft.ts_ns, draft.subject
         size = len(payload)
-        if size > PAYLOAD_BYTES_MAX or not 0 <= ts_ns <= TS_NS_MAX:
-            raise ValueError(f"{draft.kind}: payload of {size} bytes at {ts_ns} ns")
+        if size > PAYLOAD_BYTES_MAX or not 0 <= ts_ns <= TS_NS_MAX or len(subject) > SUBJECT_BYTES_MAX:
+            raise ValueError(f"{draft.kind}: payload of {size}, subject of {len(subject)} bytes, at {ts_ns} ns")
         commitment = sha256(payload).digest()
+        schema, kind = _names(draft.schema, draft.kind)
         # No record of this century has a time below 2^32 ns, but the shortest form is the promise.
-        time = b"\x1b" + ts_ns.to_bytes(8, "big") if ts_ns > 0xFFFF_FFFF else cbor2.dumps(ts_ns)
-        fields = b"".join((_schema(draft.schema), time, _kind(draft.kind), _subject(draft.subject), commitment))
-        stored.append(b"".join((b"\x86", fields, bytes_head(size), payload)))
+        time = ts_ns.to_bytes(8, "big") if ts_ns > 0xFFFF_FFFF else b""
+        fields = join((schema, time, kind, _SUBJECT_HEADS[len(subject)], subject, b"\x58\x20", commitment))
+        if not time:
+            fields = schema[:-1] + cbor2.dumps(ts_ns) + fields[len(schema) :]
+        stored.append(join((b"\x86", fields, bytes_head(size), payload)))
         leaves.append(sha256(b"\x00\x85" + fields).digest())
         commitments.append(commitment)
     return Encoded(stored, leaves, commitments)
 
 
-@lru_cache(256)
-def _schema(schema: int) -> bytes:
+@lru_cache(1024)
+def _names(schema: int, kind: str) -> tuple[bytes, bytes]:
+    """Encode what few values are shared by many records: the schema with the head of a long time, and the kind."""
     if not 0 <= schema <= SCHEMA_MAX:
         raise ValueError(f"schema {schema} is not within 0 to {SCHEMA_MAX}")
-    return cbor2.dumps(schema)
-
-
-@lru_cache(1024)
-def _kind(kind: str) -> bytes:
     if not (kind.isascii() and 0 < len(kind) <= KIND_BYTES_MAX):
         raise ValueError(f"kind {kind!r} is not 1 to {KIND_BYTES_MAX} ASCII characters")
-    return cbor2.dumps(kind)
+    return cbor2.dumps(schema) + b"\x1b", cbor2.dumps(kind)
 
 
-def _subject(subject: bytes) -> bytes:
-    """The subject, and behind it the head of the 32-byte commitment."""
-    size = len(subject)
-    if size < 24:
-        return _SUBJECT_HEADS[size] + subject + b"\x58\x20"
-    if size > SUBJECT_BYTES_MAX:
-        raise ValueError(f"subject of {size} bytes is over {SUBJECT_BYTES_MAX}")
-    return b"\x58%c%b\x58\x20" % (size, subject)
-
-
-_SUBJECT_HEADS = [bytes([0x40 + size]) for size in range(24)]
+_SUBJECT_HEADS = [cbor2.dumps(bytes(size))[: 1 if size < 24 else 2] for size in range(SUBJECT_BYTES_MAX + 1)]
 
 
 @lru_cache(8192)
@@ -134,7 +124,19 @@ def decode(seq: int, stored: bytes) -> Record:
     return Record(seq, *fields)
 
 
-def leaf_of(stored: bytes | memoryview, payload: bytes | None) -> bytes:
+def leaf_of(stored: bytes, payload: bytes | None) -> bytes:
     """Cut the Merkle leaf out of stored bytes whose payload is known: the first five fields under the head 85."""
-    behind = 1 if payload is None else len(payload) + len(bytes_head(len(payload)))
-    return b"\x85" + bytes(stored[1 : len(stored) - behind])
+    return b"\x85" + stored[1 : len(stored) - _behind(payload)]
+
+
+def leaf_hashes(stored: Sequence[bytes], records: Sequence[Record]) -> list[bytes]:
+    """Hash the leaves of stored records that were also decoded (RFC 6962: a zero byte goes first)."""
+    return [
+        sha256(b"\x00\x85" + one[1 : len(one) - _behind(record.payload)]).digest()
+        for one, record in zip(stored, records, strict=True)
+    ]
+
+
+def _behind(payload: bytes | None) -> int:
+    """The bytes of a stored record behind its fifth field."""
+    return 1 if payload is None else len(payload) + len(bytes_head(len(payload)))

@@ -21,7 +21,7 @@ from eventlog.disk.durable import Disk, read_whole
 from eventlog.errors import Absent, Corrupt, Torn
 from eventlog.frame import Frame
 from eventlog.index import FrameIndex, Place
-from eventlog.limits import FRAME_BYTES_MAX, OPEN_SEGMENTS_MAX, READ_BYTES, SEGMENT_HEAD_BYTES_MAX
+from eventlog.limits import FRAME_BYTES_MAX, OPEN_SEGMENTS_MAX, READ_BYTES, READ_RECORDS, SEGMENT_HEAD_BYTES_MAX
 from eventlog.merkle import EMPTY_ROOT
 from eventlog.record import Record, decode
 
@@ -132,6 +132,20 @@ def _check_follows(head: frames.Head, seq: int, bytes_left: int) -> None:
         raise Torn(f"the frame at seq {seq} is cut off")
 
 
+def _gathered(found: list[Frame]) -> Iterator[list[Frame]]:
+    """Put small frames together: handing over costs, and so does holding more records than a core's cache does."""
+    some: list[Frame] = []
+    count = 0
+    for frame in found:
+        some.append(frame)
+        count += frame.head.count
+        if count >= READ_RECORDS:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
 class Segments:
     """All segments of a log in order, as one row of records."""
 
@@ -180,15 +194,16 @@ class Segments:
             file = self._holding(start)
             offset = file.index.find(start).offset
             for at, found in file.pieces(offset, file.index.end_bytes):
-                records = self._decoded(file, at, found)
-                first, end = records[0].seq, records[-1].seq + 1
-                if first < start or end > stop:
-                    records = records[max(start - first, 0) : stop - first]
-                if records:
-                    yield records
-                start = end
-                if start >= stop:
-                    return
+                for some in _gathered(found):
+                    records = self._decoded(file, at, some)
+                    first, end = records[0].seq, records[-1].seq + 1
+                    if first < start or end > stop:
+                        records = records[max(start - first, 0) : stop - first]
+                    if records:
+                        yield records
+                    start = end
+                    if start >= stop:
+                        return
             if start < file.index.end_seq:
                 raise Corrupt(f"the segment ends before seq {start}", file.path, file.index.end_bytes)
 

@@ -18,7 +18,7 @@ from eventlog import frame as frames
 from eventlog.disk.store import Store
 from eventlog.errors import LogClosed, LogFailed, LogFull
 from eventlog.limits import CHECKPOINT_S, DRAIN_S_MAX, FRAME_BYTES_MAX, FRAME_RECORDS_MAX
-from eventlog.record import Draft, Record, encode
+from eventlog.record import Draft, Encoded, Record, encode
 
 
 class Hop(Protocol):
@@ -55,16 +55,15 @@ class Batch:
 
     def fits(self, count: int, size: int) -> bool:
         """Whether so many records of so many bytes may join."""
-        total = len(self.drafts) + count
-        return total <= FRAME_RECORDS_MAX and frames.overhead(total) + self.bytes + size <= FRAME_BYTES_MAX
+        return _fits(len(self.drafts) + count, self.bytes + size)
 
-    def join(self, drafts: Sequence[Draft], stored: list[bytes], leaves: list[bytes], commitments: list[bytes]) -> None:
-        """Take in encoded drafts."""
+    def join(self, drafts: Sequence[Draft], encoded: Encoded, size: int) -> None:
+        """Take in encoded drafts of ``size`` bytes."""
         self.drafts += drafts
-        self.stored += stored
-        self.leaves += leaves
-        self.commitments += commitments
-        self.bytes += sum(map(len, stored))
+        self.stored += encoded.stored
+        self.leaves += encoded.leaves
+        self.commitments += encoded.commitments
+        self.bytes += size
 
     def records(self) -> list[Record]:
         """Give the batch as records; made once, when the first live follower asks."""
@@ -138,23 +137,33 @@ class Writer:
             raise LogFull(f"{self.queued_records} records wait for the writer: await room() first")
         encoded = encode(drafts)
         first_seq = self.next_seq
-        start, count = 0, len(drafts)
-        while start < count:
-            end, size = _frameful(encoded.stored, start)
-            batch = self._batch_for(end - start, size)
-            batch.join(
-                drafts[start:end], encoded.stored[start:end], encoded.leaves[start:end], encoded.commitments[start:end]
-            )
-            self.next_seq += end - start
-            self._bytes += size
-            start = end
+        size = sum(map(len, encoded.stored))
+        if _fits(len(drafts), size):
+            self._enqueue(drafts, encoded, size)
+        else:
+            self._enqueue_framefuls(drafts, encoded)
         self._wake.set()
         return first_seq
 
-    def _batch_for(self, count: int, size: int) -> Batch:
-        if not self._waiting or not self._waiting[-1].fits(count, size):
+    def _enqueue(self, drafts: Sequence[Draft], encoded: Encoded, size: int) -> None:
+        if not drafts:
+            return
+        if not self._waiting or not self._waiting[-1].fits(len(drafts), size):
             self._waiting.append(Batch(self.next_seq))
-        return self._waiting[-1]
+        self._waiting[-1].join(drafts, encoded, size)
+        self.next_seq += len(drafts)
+        self._bytes += size
+
+    def _enqueue_framefuls(self, drafts: Sequence[Draft], encoded: Encoded) -> None:
+        start = 0
+        while start < len(drafts):
+            end, size = start, 0
+            while end < len(drafts) and _fits(end + 1 - start, size + len(encoded.stored[end])):
+                size += len(encoded.stored[end])
+                end += 1
+            part = Encoded(encoded.stored[start:end], encoded.leaves[start:end], encoded.commitments[start:end])
+            self._enqueue(drafts[start:end], part, size)
+            start = end
 
     def batch_of(self, seq: int) -> Batch | None:
         """Find the batch that holds ``seq`` among those not yet durable."""
@@ -255,12 +264,6 @@ class Writer:
             batch.done.set()
 
 
-def _frameful(stored: Sequence[bytes], start: int) -> tuple[int, int]:
-    """Take as many records from ``start`` on as one frame holds: (end, their bytes)."""
-    end, size = start, 0
-    while end < len(stored) and end - start < FRAME_RECORDS_MAX:
-        if frames.overhead(end + 1 - start) + size + len(stored[end]) > FRAME_BYTES_MAX:
-            break
-        size += len(stored[end])
-        end += 1
-    return end, size
+def _fits(count: int, size: int) -> bool:
+    """Whether one frame holds so many records of so many bytes."""
+    return count <= FRAME_RECORDS_MAX and frames.overhead(count) + size <= FRAME_BYTES_MAX

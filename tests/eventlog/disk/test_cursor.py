@@ -13,7 +13,7 @@ def batch(first_seq: int, count: int) -> Batch:
     made = Batch(first_seq)
     drafts = [draft(n) for n in range(first_seq, first_seq + count)]
     encoded = encode(drafts)
-    made.join(drafts, encoded.stored, encoded.leaves, encoded.commitments)
+    made.join(drafts, encoded, sum(map(len, encoded.stored)))
     made.root = bytes([first_seq]) * 32
     return made
 
