@@ -107,11 +107,9 @@ class Front:
         self._bodies, self._refusals = Bodies(), Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. A websocket that comes on a used connection is told to come on a fresh one (421)."""
+        """Serve one request. A WebSocket that the door could not take over is told to come on a fresh connection."""
+        assert scope["type"] == "http", "the door lets nothing else through"
         scope = self._seen(scope)
-        if scope["type"] == "websocket":
-            await answer_websocket(send, 421)
-            return
         send = self._noted(scope, shielded(send))
         try:
             with self._bodies.held() as take:
@@ -122,6 +120,8 @@ class Front:
             await refuse(scope, send, refused.status)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, take: Callable[[int], None]) -> None:
+        if header(scope, b"upgrade").strip().lower() == "websocket":
+            raise HTTPRefused(421)
         body = await whole_body(scope, receive, take)
         if body is not None:
             with self._metrics.http_seconds.time():
@@ -210,11 +210,3 @@ async def refuse(scope: Scope, send: Send, status: int) -> None:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def answer_websocket(send: Send, status: int) -> None:
-    """Answer a request to upgrade with an HTTP error."""
-    body = error_body("", *SENTENCES[status])
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

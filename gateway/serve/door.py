@@ -17,15 +17,23 @@ from functools import partial
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config as HypercornConfig
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.config import Server, host_and_port
 from gateway.errors import ConfigInvalid, Unavailable
 from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX
 from gateway.serve.bugs import tell_bug
-from gateway.serve.head import Head, HeadRefused, client_address, is_trusted, networks, plain_address, read_head
+from gateway.serve.conversation import Conversation, hypercorn_config
+from gateway.serve.head import (
+    Head,
+    HeadRefused,
+    client_address,
+    is_trusted,
+    networks,
+    plain_address,
+    read_head,
+    split_head,
+)
 from gateway.serve.metrics import Metrics
 from gateway.serve.socket import Socket, serve_socket
 from gateway.serve.stream import GONE, ReplayStream, linger
@@ -35,47 +43,6 @@ GOING = "going away"
 BACKLOG = 1024  # connections the kernel holds until we accept them; Linux caps it at net.core.somaxconn
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-
-
-class Conversation(TCPServer):
-    """hypercorn's connection, held to HTTP/1.1 and to letting go of a peer that has gone.
-
-    Without the second, an idle connection that the client closed keeps its task and its descriptor until
-    ``keep_alive_timeout``: the reader ends, the idle timer does not.
-    """
-
-    async def _read_data(self) -> None:
-        self.protocol.protocol._check_protocol = _stay_with_http11  # type: ignore[union-attr,method-assign]  # noqa: SLF001
-        await super()._read_data()
-        await self.idle_task.stop()
-
-
-async def _stay_with_http11(request: object) -> None:
-    """Ignore an offer to change to HTTP/2 (RFC 9110 §7.8 lets a server do so)."""
-
-
-class Silent:
-    """hypercorn's log: nothing. Our own bugs are logged where they are caught, the rest is metrics."""
-
-    def __init__(self, config: HypercornConfig) -> None:
-        del config
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
-        return self._say
-
-    async def _say(self, *args: object) -> None:
-        del args
-
-
-def hypercorn_config(server: Server) -> HypercornConfig:
-    """What hypercorn is told: our limits on heads and idle time, no log, no banner."""
-    config = HypercornConfig()
-    config.h11_max_incomplete_size = server.head_bytes_max
-    config.keep_alive_timeout = server.idle_s_max
-    config.keep_alive_max_requests = 100_000
-    config.include_server_header = False
-    config.logger_class = Silent  # type: ignore[assignment]
-    return config
 
 
 def tls_context(cert: str, key: str) -> ssl.SSLContext:
@@ -221,11 +188,18 @@ class Door:
             self.metrics.connections_refused.labels("full").inc()
             await self._answer(stream, 503, "Service Unavailable")
         else:
-            replay = ReplayStream(stream, head.data + head.rest)
-            await Conversation(self._app, self._hypercorn, self._context, {}, replay)  # type: ignore[arg-type]
+            await self._http(stream, head, peer)
         if isinstance(stream, trio.SSLStream):
             with trio.move_on_after(1):
                 await stream.aclose()  # says close_notify
+
+    async def _http(self, stream: Stream, head: Head, peer: str) -> None:
+        replay = ReplayStream(stream, head.data + head.rest)
+        conversation = Conversation(self._app, self._hypercorn, self._context, replay)
+        await conversation
+        upgrade = split_head(conversation.taken)
+        if upgrade is not None:
+            await self._socket(stream, upgrade, peer)
 
     async def _secured(self, raw: trio.SocketStream) -> Stream | None:
         """Shake hands where we have a certificate; None where the peer could not."""

@@ -46,6 +46,12 @@ class Head:
         return ",".join(value.decode("latin-1") for value in FORWARDED.findall(self.data))
 
 
+def split_head(data: bytes) -> Head | None:
+    """Part a head from what follows it; None where it is not whole."""
+    found = BLANK_LINE.search(data)
+    return Head(data[: found.end()], data[found.end() :]) if found else None
+
+
 async def read_head(stream: trio.abc.Stream, bytes_max: int) -> Head | None:
     """Read until a blank line; None where the peer ends before it has said anything whole.
 

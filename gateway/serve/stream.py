@@ -5,6 +5,7 @@ every other deadline); closing means: say that we are done, then read and drop f
 answer is not lost to a reset. The real close is the door's. This module must not know HTTP.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -15,9 +16,15 @@ GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class ReplayStream(trio.abc.Stream):
-    """Wraps a `trio.SocketStream` or `trio.SSLStream`; whatever else hypercorn asks for is the wrapped stream's."""
+    """Wraps a `trio.SocketStream` or `trio.SSLStream`; whatever else hypercorn asks for is the wrapped stream's.
+
+    What ``wanted`` says yes to is not handed on but put into ``taken``, and the reader sees the end: so a WebSocket may
+    begin on a connection that has served HTTP. The connection then stays open, for whoever takes it over.
+    """
 
     def __init__(self, stream: trio.abc.Stream, replay: bytes) -> None:
+        self.wanted: Callable[[bytes], Awaitable[bool]] | None = None
+        self.taken = b""
         self._stream, self._replay, self._held = stream, replay, b""
         self._reading: trio.CancelScope | None = None
         self._drop_until: float | None = None
@@ -37,6 +44,9 @@ class ReplayStream(trio.abc.Stream):
             received = await self._stream.receive_some(max_bytes)
             while received and self._drop_until is not None:
                 received = await self._stream.receive_some(READ_BYTES)
+            if self.wanted is not None and await self.wanted(bytes(received)):
+                self.taken = bytes(received)
+                return b""
             return received
         return b""
 
@@ -69,7 +79,7 @@ class ReplayStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """End our side, and give whoever reads until the end of the linger. Never raises for a peer that is gone."""
-        if self._drop_until is None:
+        if self._drop_until is None and not self.taken:
             self._drop_until = trio.current_time() + LINGER_S_MAX
             if self._reading is not None:
                 self._reading.deadline = self._drop_until

@@ -1,11 +1,6 @@
-"""The door over real connections: what it hands on, what it refuses, and how it closes.
-
-Also the contract with hypercorn, whose `TCPServer` the door takes apart: its signature, idle close, pipelining, and
-that a client which does not read cannot hold a shutdown.
-"""
+"""The door over real connections: what it hands on, what it refuses, and how it closes."""
 
 import datetime
-import inspect
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator
@@ -17,7 +12,6 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypercorn.trio.tcp_server import TCPServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio_websocket import ConnectionClosed
@@ -146,67 +140,7 @@ async def test_a_frame_in_the_segment_of_the_upgrade_is_kept() -> None:
             data += await stream.receive_some()
 
 
-# -- the contract with hypercorn ---------------------------------------------------------------------------------------
-
-
-def test_hypercorns_server_takes_what_we_give_it() -> None:
-    """The signature and the private names that the door relies on."""
-    assert list(inspect.signature(TCPServer).parameters) == ["app", "config", "context", "state", "stream"]
-    for name in ("_read_data", "run", "protocol_send", "_close"):
-        assert inspect.iscoroutinefunction(getattr(TCPServer, name))
-
-
-async def test_pipelined_requests_are_answered_in_order() -> None:
-    """Three requests in one segment get three answers."""
-    async with opened() as door:
-        answer = await ask(door, GET + GET.replace(b"/x", b"/y") + LAST.replace(b"/x", b"/z"))
-    assert [answer.index(path) for path in (b"/x|", b"/y|", b"/z|")] == sorted(
-        answer.index(path) for path in (b"/x|", b"/y|", b"/z|")
-    )
-
-
-async def test_answers_without_a_body_are_not_kept_back() -> None:
-    """A head waits for what follows it: hypercorn sends something behind every one, a HEAD's and an error's too."""
-    async with opened() as door, await dial(door) as stream:
-        await stream.send_all(GET.replace(b"GET", b"HEAD"))
-        with trio.fail_after(2):
-            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
-        await stream.send_all(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-        with trio.fail_after(2):
-            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
-        await stream.send_all(b"hi")
-        with trio.fail_after(2):
-            assert (await stream.receive_some()).endswith(b"/x|hi")
-        await stream.send_all(b"rubbish\r\n\r\n")
-        with trio.fail_after(2):
-            assert (await stream.receive_some()).startswith(b"HTTP/1.1 400")
-
-
-async def test_an_idle_connection_is_closed() -> None:
-    """After ``idle_s_max`` without a request, also one of which a second head only began."""
-    async with opened(idle_s_max=0.2) as door:
-        for begun in (b"", b"GET /again HTTP/1.1\r\nHo"):
-            async with await dial(door) as stream:
-                await stream.send_all(GET + begun)
-                assert (await read_all(stream)).endswith(b"/x|")
-
-
-async def test_a_client_that_leaves_is_forgotten_at_once() -> None:
-    """An idle connection that the client closed holds nothing until the idle time is over."""
-    async with opened(idle_s_max=60) as door:
-        async with await dial(door) as stream:
-            await stream.send_all(GET)
-            await stream.receive_some()
-        with trio.fail_after(2):
-            await door.quiet()
-
-
-async def test_offers_of_http2_are_ignored() -> None:
-    """An upgrade to h2c is answered in HTTP/1.1; the preface of HTTP/2 does not change the protocol either."""
-    offer = b"Connection: upgrade, http2-settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
-    async with opened() as door:
-        assert (await ask(door, GET[:-2] + offer)).startswith(b"HTTP/1.1 200")
-        assert (await ask(door, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).startswith(b"HTTP/1.1 ")
+# -- the end -----------------------------------------------------------------------------------------------------------
 
 
 async def test_shutdown_waits_for_a_request_and_not_for_a_reader() -> None:
