@@ -218,7 +218,7 @@ assert AUTH_TOKEN_CHARS_MAX * 6 // 3 * 4 // 3 + 1_024 < TOKEN_CHARS_MAX
 REPLICATION_FILTERS_MAX = 32
 """Filters of one REQ, as on the normal socket. Above: CLOSED ``invalid: …``."""
 
-FILTER_VALUES_MAX = 1_024
+REPLICATION_VALUES_MAX = 1_024
 """ids, kinds or relayIDs in one filter: each is a search or a term of one. Above: CLOSED ``invalid: …``."""
 
 SUB_CHARS_MAX = 64

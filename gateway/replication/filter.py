@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.facts import RowStored
-from gateway.limits import FILTER_VALUES_MAX
+from gateway.limits import REPLICATION_VALUES_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
 LATER = frozenset({"after", "batch"})
@@ -81,8 +81,8 @@ def _values(fields: dict[str, Any], key: str) -> list[Any] | None:
     values = fields.get(key)
     if values is None:
         return None
-    if not isinstance(values, list) or len(values) > FILTER_VALUES_MAX:
-        raise FilterInvalid(f"{key} must be a list of at most {FILTER_VALUES_MAX}")
+    if not isinstance(values, list) or len(values) > REPLICATION_VALUES_MAX:
+        raise FilterInvalid(f"{key} must be a list of at most {REPLICATION_VALUES_MAX}")
     return values
 
 
