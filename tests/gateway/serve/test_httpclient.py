@@ -11,7 +11,7 @@ from gateway.serve.fake_fcm import Fake
 from gateway.serve.httpclient import Connection, PeerFailed, Pool, client_context
 
 
-async def test_a_connection_is_kept_and_one_that_the_server_closed_is_replaced(tmp_path: Path) -> None:
+async def test_a_connection_is_kept_and_one_that_the_server_closed_is_replaced() -> None:
     accepted = 0
     fake = Fake()
 
