@@ -31,6 +31,11 @@ class Filter:
     limit: int
     nothing: bool = False  # asks for what rows do not have
 
+    @property
+    def value_count(self) -> int:
+        """How many values the filter keeps in memory."""
+        return len(self.relay_ids) + len(self.ids or ()) + len(self.kinds or ())
+
     def matches(self, row: RowStored) -> bool:
         """Tell whether a row is asked for (``limit`` aside)."""
         return (

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
-from gateway.limits import REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
+from gateway.limits import FILTER_VALUES_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.binding import Binding
@@ -171,9 +171,17 @@ class Session:
             filters = tuple(filter_of(fields, **limits) for fields in frame.filters)
         except FilterInvalid as error:
             raise _invalid(str(error)) from error
+        if self._values_elsewhere(frame.sub_id) + sum(each.value_count for each in filters) > FILTER_VALUES_MAX:
+            text = f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
+            raise _Refused(text, text, "rate-limited")
         if not all(self._binding.admits(relay_id.hex()) for each in filters for relay_id in each.relay_ids):
             raise _Refused(MISMATCH, MISMATCH, "relay-mismatch")
         return filters
+
+    def _values_elsewhere(self, sub_id: str) -> int:
+        """Count the values in the filters of the other open subscriptions."""
+        others = (each for each in self.open.values() if each.sub_id != sub_id)
+        return sum(one.value_count for each in others for one in each.filters)
 
     def _end(self, sub_id: str) -> list[Effect]:
         subscription = self.open.pop(sub_id, None)

@@ -177,6 +177,18 @@ def test_subscriptions_are_limited_and_a_used_id_is_no_new_one():
     assert refusal(of, req({"relayID": OWN}, sub="c"))[1] == "rate-limited"
 
 
+def test_the_values_in_all_open_filters_are_bounded_and_a_replaced_one_makes_room():
+    of = session(relay=INTERNAL, subscriptions_max=100)
+    many = {"relayID": OWN, "ids": [f"{number:064x}" for number in range(1_023)]}
+    for sub in range(32):
+        assert isinstance(of.take(req(many, sub=str(sub)), NOW)[-1], Search)
+    frame, reason, texts = refusal(of, req({"relayID": OWN}, sub="more"))
+    assert (frame, reason) == ("REQ", "rate-limited")
+    assert texts[0][2].startswith("rate-limited: at most 32768 values")
+    assert isinstance(of.take(req({"relayID": OWN}, sub="0"), NOW)[-1], Search)
+    assert isinstance(of.take(req({"relayID": OWN}, sub="more"), NOW)[-1], Search)
+
+
 def test_an_untokened_req_is_accepted_with_a_notice():
     (effect,) = session(mirror=False, token=False, relay=OPEN).take(req({"relayID": OWN}), NOW)
     assert isinstance(effect, Search)
