@@ -175,6 +175,9 @@ NONCE_KEPT_MS = 2 * FRESH_MS + 60_000
 NONCE_CHARS_MAX = 128
 """A nonce is 24 hex characters in the clients that exist; longer than this it is refused, since the log keeps it."""
 
+NESTING_MAX = 64
+"""Levels of objects and lists in a signed body: real metadata has four. Above: 400."""
+
 NAME_CHARS_MAX = 512
 """A relay's name or path: ``npub1…`` is 63 characters, and request heads end at 16 KiB. Above: refused."""
 
@@ -292,8 +295,9 @@ SCAN_KINDS_MAX = 1_024
 SCAN_ROWS = 256
 """Index rows read in one pass of the loop while a REQ is answered: under a millisecond, then others have their turn."""
 
-SCAN_PAIRS_MAX = 4_096
-"""Author and kind pairs of a filter that are looked up one by one; above, kinds are checked row by row instead."""
+SCAN_PAIRS_MAX = 16_384
+"""Author and kind pairs of a filter that are walked side by side, about 8 MB: 1,950 authors fit a message, in eight
+kinds each. Above, the walk is over the kinds, or the whole time line, and every row is held against the authors."""
 
 SCAN_SAMPLE_STREAMS = 8
 SCAN_SAMPLE_ROWS = 64

@@ -13,7 +13,14 @@ from typing import Any, TypeGuard
 import msgspec
 
 from gateway.errors import ApiRefused
-from gateway.limits import AUTH_TOKEN_CHARS_MAX, FRESH_MS, NONCE_CHARS_MAX, REASON_CHARS_MAX, TEXT_CHARS_MAX
+from gateway.limits import (
+    AUTH_TOKEN_CHARS_MAX,
+    FRESH_MS,
+    NESTING_MAX,
+    NONCE_CHARS_MAX,
+    REASON_CHARS_MAX,
+    TEXT_CHARS_MAX,
+)
 from gateway.replication.token import ACCESS
 
 PUBKEY = re.compile(r"[0-9a-f]{64}")
@@ -69,7 +76,18 @@ def json_body(body: bytes) -> dict[str, Any]:
         raise ApiRefused(400, "The body is not JSON") from error
     if not isinstance(value, dict):
         raise ApiRefused(400, "The body is not a JSON object")
+    demand_shallow(value)
     return value
+
+
+def demand_shallow(value: object) -> None:
+    """Refuse what is nested deeper than `NESTING_MAX`: whoever walks it later need not fear for the stack."""
+    level = [value]
+    for _ in range(NESTING_MAX):
+        inner = [each for each in level if isinstance(each, dict | list)]
+        level = [part for each in inner for part in (each.values() if isinstance(each, dict) else each)]
+    if any(isinstance(each, dict | list) for each in level):
+        raise ApiRefused(400, f"The body is nested deeper than {NESTING_MAX} levels")
 
 
 def demand_keys(payload: Mapping[str, Any], allowed: frozenset[str], required: frozenset[str] = frozenset()) -> None:

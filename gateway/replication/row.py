@@ -75,9 +75,17 @@ def row_of(fields: dict[str, Any], text: bytes) -> Row:
         kind=fields["kind"],
         created_at=fields["created_at"],
         text=text,
-        body_hash=hashlib.sha256(msgspec.json.encode(fields, order="sorted")).digest(),
+        body_hash=hashlib.sha256(_one_spelling(fields)).digest(),
         signed=any(key in fields for key in NOSTR_FIELDS),
     )
+
+
+def _one_spelling(fields: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields, order="sorted")
+    except (RecursionError, ValueError, OverflowError) as error:
+        # What could just be decoded may not be encoded: the stack is deeper here.
+        raise RowInvalid("invalid-event: nested too deeply, or a number is out of range") from error
 
 
 def _demand(holds: bool, reason: str) -> None:

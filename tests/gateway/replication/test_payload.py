@@ -107,6 +107,16 @@ def test_a_body_that_is_no_json_object_is_refused(body):
     assert refusal(requests.json_body, body)[0] == 400
 
 
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize(("levels", "fits"), [(63, True), (64, False), (700, False)])
+def test_a_body_nested_too_deeply_is_refused(before, after, levels, fits):
+    body = f'{{"x":{before * levels}1{after * levels}}}'.encode()
+    if fits:
+        assert requests.json_body(body)
+    else:
+        assert refusal(requests.json_body, body) == (400, "The body is nested deeper than 64 levels")
+
+
 def test_a_body_is_its_object():
     assert requests.json_body('{"a":"é"}'.encode()) == {"a": "é"}
 

@@ -221,6 +221,12 @@ def test_leaving_ends_every_subscription():
     assert of.leave() == []
 
 
+@pytest.mark.parametrize("levels", range(100, 1_200, 10))
+def test_a_row_nested_to_any_depth_is_stored_or_refused(levels):
+    (effect,) = session().take(publish()[:-2] + f',"x":{"[" * levels}{"]" * levels}}}]', NOW)
+    assert isinstance(effect, Store | Refuse)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just(OWN),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FIELDS, "limit"]), inner, max_size=4),
