@@ -34,7 +34,7 @@ class Verifier:
     """Verifies for everybody while `run` runs."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or core_count()
         self.waiting = 0  # claims that no thread has taken yet
         self._jobs: deque[Job] = deque()
         self._work = trio.lowlevel.ParkingLot()
@@ -105,3 +105,8 @@ class Verifier:
             self._jobs.remove(job)
             self.waiting -= len(job.claims) - job.taken
             self._room.unpark_all()
+
+
+def core_count() -> int:
+    """Count the cores that this process may use; all of them where the system cannot say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

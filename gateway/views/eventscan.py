@@ -9,7 +9,7 @@ that hands over what it has after at most `SCAN_ROWS` rows, so that its caller c
 import heapq
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -138,7 +138,8 @@ class EventScan:
         if asked.ids is not None:
             yield from self._by_id(relay, asked, sieve, limit)
             return
-        yield from self._merged(self._plan(relay, asked, sieve), asked, limit, sieve)
+        plan = yield from self._plan(relay, asked, sieve)
+        yield from self._merged(plan, asked, limit, sieve)
 
     # -- choosing an index --------------------------------------------------------------------------------------------
 
@@ -153,24 +154,29 @@ class EventScan:
             return None
         return Sieve(authors, asked.kinds, tags, asked.since or 0, seq_end)
 
-    def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Plan:
+    def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Generator[list[Row], None, Plan]:
         """Choose the narrowest index by looking at a few rows of each that would do."""
         plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in sieve.tags]
         if sieve.authors is not None:
-            plans += self._author_plans(relay, sieve.authors, sieve.kinds)
+            plans += yield from self._author_plans(relay, sieve.authors, sieve.kinds)
+        if sieve.kinds is not None and (sieve.authors is None or not plans):
+            plans.append(Plan(KIND, [(relay, kind) for kind in sorted(sieve.kinds)]))
         if not plans:
-            kinds = sieve.kinds
-            return Plan(TIME, [(relay,)]) if kinds is None else Plan(KIND, [(relay, kind) for kind in sorted(kinds)])
+            return Plan(TIME, [(relay,)])
         return plans[0] if len(plans) == 1 else min(plans, key=lambda plan: self._weight(plan, asked, sieve))
 
-    def _author_plans(self, relay: int, authors: frozenset[int], kinds: frozenset[int] | None) -> list[Plan]:
+    def _author_plans(
+        self, relay: int, authors: frozenset[int], kinds: frozenset[int] | None
+    ) -> Generator[list[Row], None, list[Plan]]:
         """One stream for each author and kind; none where there would be too many of them."""
         pairs: list[tuple[int, ...]] = []
-        for author in sorted(authors):
+        for number, author in enumerate(sorted(authors), 1):
             wanted = self._kinds_of(relay, author) if kinds is None or len(kinds) > SCAN_KINDS_MAX else sorted(kinds)
             pairs += [(relay, author, kind) for kind in wanted]
             if len(wanted) > SCAN_KINDS_MAX or len(pairs) > SCAN_PAIRS_MAX:
                 return []
+            if number % SCAN_ROWS == 0:
+                yield []
         return [Plan(AUTHOR_KIND, pairs)]
 
     def _kinds_of(self, relay: int, author: int) -> list[int]:

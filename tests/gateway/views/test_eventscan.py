@@ -132,6 +132,7 @@ def small_and_large() -> tuple[EventsView, EventsView]:
         {"authors": [pubkey(BOB)], "limit": 5},
         {"authors": [pubkey(BOB)], "kinds": [1, 2], "limit": 5},
         {"#t": ["x"], "limit": 5},
+        {"#t": ["x"], "kinds": [9], "limit": 5},
         {"until": 20, "limit": 5},
         {"since": 3, "until": 20, "#t": ["x"], "authors": [pubkey(BOB)], "limit": 5},
         {"ids": [MANY[0]["id"]]},
