@@ -32,11 +32,11 @@ async def read(*pieces: bytes, bytes_max: int = 100) -> Head | None:
 
         nursery.start_soon(feed)
         try:
-            return await read_head(ours, bytes_max)
+            outcome = await read_head(ours, bytes_max)
         except HeadRefused as refused:
-            return refused
-        finally:
-            nursery.cancel_scope.cancel()
+            outcome = refused
+        nursery.cancel_scope.cancel()
+    return outcome
 
 
 async def test_a_head_ends_at_its_blank_line() -> None:
