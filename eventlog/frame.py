@@ -91,13 +91,14 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     def records(self) -> list[Record]:
         """Decode every record, with one call; Corrupt where they are not what the head says."""
         head = self.head
-        items = _loads(self.buffer[self.start + HEAD_BYTES + 5 + 4 * head.count : self.start + head.frame_bytes])
+        whole = memoryview(self.buffer)
+        items = _loads(whole[self.start + HEAD_BYTES + 5 + 4 * head.count : self.start + head.frame_bytes])
         if type(items) is not list or len(items) != head.count:
             raise Corrupt(f"the frame at seq {head.first_seq} does not hold {head.count} records")
         return records_of(head.first_seq, items)
 
 
-def _loads(data: bytes) -> object:
+def _loads(data: memoryview) -> object:
     try:
         return cbor2.loads(data)
     except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
