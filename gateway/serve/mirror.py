@@ -106,6 +106,7 @@ class Replica:
     def __init__(self, service: MirrorService, socket: Socket, grant: Grant) -> None:
         self._service, self._socket = service, socket
         self._session = Session(grant, service.config)
+        self._listening: set[Subscription] = set()  # what the audience has of ours
         service.sockets[self._session] = socket
 
     async def take_all(self, messages: Sequence[str | bytes]) -> None:
@@ -124,7 +125,9 @@ class Replica:
 
     def leave(self) -> None:
         """End everything that is open."""
-        for subscription in self._session.leave():
+        # Not what the session thinks is open: a CLOSE that came with the peer's close frame was taken, not carried out.
+        self._session.leave()
+        for subscription in self._listening:
             self._service.audience.remove(subscription)
         self._service.sockets.pop(self._session, None)
 
@@ -147,6 +150,7 @@ class Replica:
                 await self._search(subscription, notice)
             case Drop(subscription):
                 self._service.audience.remove(subscription)
+                self._listening.discard(subscription)
             case Renew(token):
                 self._renew(token)
             case Refuse(frame, reason, texts):
@@ -203,6 +207,7 @@ class Replica:
         if notice:
             self._socket.send(notice)
         service.audience.add(subscription)
+        self._listening.add(subscription)
         relay_key, visible = self._session.grant.relay_key, self._session.visible(service.clock.now_ms())
         position = rows.position
         await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
