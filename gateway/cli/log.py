@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -310,8 +310,8 @@ def replay(data: Path, at: tuple[int | None, int | None] | None, names: tuple[st
     """
     classes = _view_classes(names)
     until_ns, last_seq = at or (None, None)
-    with _opened(data) as (origin, segments):
-        views = [view(sqlite3.connect(":memory:")) for view in classes]
+    with _opened(data) as (origin, segments), ExitStack() as stack:
+        views = [view(stack.enter_context(closing(sqlite3.connect(":memory:")))) for view in classes]
         position = _fold(segments, views, until_ns, last_seq)
         click.echo(json.dumps({"origin": origin.name, "records": position, "views": _rows(views)}, ensure_ascii=False))
 
