@@ -80,7 +80,7 @@ class Gateway:
         self._introduce()
 
         app = make_app(config, self.status, metrics, (self.push, self.relays), self.describe)
-        front = Front(app, metrics, networks(config.server.trusted_proxies))
+        front = Front(app, metrics, networks(config.server.trusted_proxies), self.push.direct())
         unread = config.relay.unread_bytes_max
         self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread)
 

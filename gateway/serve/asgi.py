@@ -7,7 +7,7 @@ This module must not know what any path means, save which error form it has.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
+Direct = Callable[[Scope, bytes, Send], Awaitable[None]]  # what answers a whole POST without Quart
 
 PUSH_PATHS = ("/push/", "/internal/push/")
 SLASHES = re.compile("/{2,}")
@@ -102,8 +103,10 @@ class Bodies:
 class Front:
     """The ASGI application that hypercorn calls; it calls Quart's."""
 
-    def __init__(self, app: App, metrics: Metrics, trusted: Sequence[Network] = ()) -> None:
-        self._app, self._metrics, self._trusted = app, metrics, trusted
+    def __init__(
+        self, app: App, metrics: Metrics, trusted: Sequence[Network] = (), direct: Mapping[str, Direct] | None = None
+    ) -> None:
+        self._app, self._metrics, self._trusted, self._direct = app, metrics, trusted, direct or {}
         self._bodies, self._refusals = Bodies(), Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +128,8 @@ class Front:
         body = await whole_body(scope, receive, take)
         if body is not None:
             with self._metrics.http_seconds.time():
-                await self._app(scope, replay(body, receive), send)
+                direct = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+                await (direct(scope, body, send) if direct else self._app(scope, replay(body, receive), send))
 
     def _seen(self, scope: Scope) -> Scope:
         """The scope with doubled slashes made one, and the client behind trusted proxies."""
