@@ -1,10 +1,10 @@
 """Facts: their bytes are for ever, and what is not known stops a replay."""
 
 import typing
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from eventlog.record import Draft, Record
 from gateway.facts import (
