@@ -20,6 +20,7 @@ from gateway.facts import SALT_BYTES, Accepted, Deferred, Removed, Settled, draf
 from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RETRY_MS_MIN, SWEEP_S
 from gateway.push.bucket import Buckets
 from gateway.push.envelope import Notification, notification_of
+from gateway.push.fcm import Transient
 from gateway.push.plan import message
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
 from gateway.push.turns import Delivery, Turns
@@ -32,6 +33,7 @@ from gateway.views.outbox import OutboxView
 
 TEXTS_MAX = 4096  # notifications whose text is kept at hand between acceptance and sending
 UNSETTLED_MAX = 2048  # outcomes waiting for the disk; beyond, nothing more is sent
+DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
 ALARMS_MAX, ALARM_S = 256, 60.0  # one line a minute for each project and reason
 EXPIRED_BATCH = 1000  # expired deliveries settled in one record batch
 
@@ -54,7 +56,8 @@ class Dispatcher:
         self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
         self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
         self._alarmed: TTLCache[tuple[str, str], bool] = TTLCache(ALARMS_MAX, ALARM_S, timer=trio.current_time)
-        self._flying = 0
+        self._flying = self._unsettled = 0
+        self._ending = False
         self._outcomes: list[tuple[Delivery, list[Draft]]] = []
         self._wake, self._ended = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._progress: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
@@ -73,19 +76,39 @@ class Dispatcher:
                 self._progress.pop(accepted_seq, None)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Send for ever. Cancelled: sends in flight are abandoned, and found pending at the next start."""
+        """Send for ever. Cancelled: nothing more is begun, and sends in flight have `DRAIN_S` to end and be settled.
+
+        What does not end in time is abandoned, found pending at the next start, and sent again.
+        """
         self._ledger.watchers.append(self._applied)
         try:
             for tenant, project in self._outbox.lanes():
                 self._turns.mark(tenant, project)
-            async with self._sender, trio.open_nursery() as nursery:
-                nursery.start_soon(self._settle_all, nursery.cancel_scope)
+            async with self._sender, trio.open_nursery() as outer:
+                draining = trio.CancelScope(shield=True)
+                outer.start_soon(self._work, draining)
                 task_status.started()
-                await self._dispatch_all(nursery)
-            # The log failed closed: what is sent now could not be settled, so nothing is until the next start.
-            await trio.sleep_forever()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._ending = True
+                    draining.deadline = trio.current_time() + DRAIN_S
+                    self._wake.unpark_all()
         finally:
             self._ledger.watchers.remove(self._applied)
+
+    async def _work(self, scope: trio.CancelScope) -> None:
+        """Send and settle until nothing is in flight at the end, or the log fails closed.
+
+        After such a failure what is sent could not be settled, so nothing is until the next start.
+        """
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._settle_all, nursery.cancel_scope)
+                await self._dispatch_all(nursery)
+                while self._flying or self._unsettled:
+                    await self._wake.park()
+                nursery.cancel_scope.cancel()
 
     def _applied(self, records: Sequence[Record]) -> None:
         """Take in what the ledger has just applied: newly accepted deliveries queue up."""
@@ -110,7 +133,7 @@ class Dispatcher:
 
     async def _dispatch_all(self, nursery: trio.Nursery) -> None:
         swept_ms, sweep_s = 0, 0.0
-        while True:
+        while not self._ending:
             now_ms = self._clock.now_ms()
             if trio.current_time() >= sweep_s:
                 self._sweep(now_ms)
@@ -125,7 +148,7 @@ class Dispatcher:
                 await self._wake.park()
 
     def _has_room(self) -> bool:
-        return self._flying < self._slots and len(self._outcomes) < UNSETTLED_MAX
+        return self._flying < self._slots and self._unsettled < UNSETTLED_MAX
 
     def _idle_s(self, now_ms: int) -> float:
         """Seconds until something may become due by itself."""
@@ -172,6 +195,8 @@ class Dispatcher:
             self._alarm(delivery.project, f"no OAuth token: {why}")
             self._turns.brake(delivery.project, self._clock.now_ms() + RETRY_MS_MIN)
             return None
+        if isinstance(verdict, Transient):
+            self._alarm(delivery.project, f"FCM cannot take it now: {verdict.reason}")
         state = self._projects[delivery.project]
         return decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
 
@@ -206,6 +231,7 @@ class Dispatcher:
         if decision.remove and isinstance(fact, Settled):
             drafts += self._removal(delivery, fact.reason, now_ns)
         self._outcomes.append((delivery, drafts))
+        self._unsettled += 1
         self._ended.unpark_all()
 
     def _removal(self, delivery: Delivery, reason: str, now_ns: int) -> list[Draft]:
@@ -227,6 +253,7 @@ class Dispatcher:
                 self._alarm("", "the log has failed; pushes wait for the next start")
                 sending.cancel()
                 return
+            self._unsettled -= len(ended)
             for delivery, _ in ended:
                 self._turns.forget(delivery)
                 if (lot := self._progress.get(delivery.seq)) is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import structlog
 import trio
 
 from gateway.config import FCM
@@ -145,8 +144,7 @@ class Sender:
                 answer = await self._pool.post(self._pool.path + to.path, headers, body, FCM_ANSWER_BYTES_MAX)
         except trio.TooSlowError:
             return Transient("timeout")
-        except PeerFailed as why:
-            structlog.get_logger().warning("fcm unreachable", why=str(why))
+        except PeerFailed:
             return Transient("unreachable")
         verdict = classify(answer.status, answer.header(b"retry-after"), answer.body, target)
         if isinstance(verdict, Unauthenticated):

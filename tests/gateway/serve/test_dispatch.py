@@ -330,3 +330,20 @@ async def test_when_the_log_fails_nothing_more_is_sent(autojump_clock: trio.test
         w.log.break_down()
         await trio.sleep(1000)
         assert len(fcm.sent) <= 2
+
+
+async def test_at_the_end_a_send_in_flight_is_settled_and_none_is_begun(autojump_clock: trio.testing.MockClock) -> None:
+    async with world(Script(latency_s=1), slots=1) as w:
+        await w.accept("t1", "t2")
+        await trio.sleep(0.5)
+    assert w.fcm.targets == ["t1"]
+    assert [fact.outcome for fact in w.facts(Settled)] == ["delivered"]
+
+
+async def test_at_the_end_a_send_that_hangs_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    async with world(Script(latency_s=1000)) as w:
+        await w.accept("t1")
+        await trio.sleep(0.5)
+        began = trio.current_time()
+    assert trio.current_time() - began < 2
+    assert not w.facts(Settled)
