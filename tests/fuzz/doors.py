@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from websockets.frames import Opcode
+
 from tests.conformance.fakes import now_ms
 from tests.conformance.world import World
 from tests.fuzz import relay_targets
-from tests.fuzz.door_targets import FRAMES, POST, UPGRADE
+from tests.fuzz.door_targets import FRAMES, POST, UPGRADE, sent
 from tests.fuzz.peer import NOTHING, Answer, Closed, Connection, Frames, Sender
+from tests.signing import signed_fields
 
 SECRET = "worker-secret"
 RELAY_KEY = "5a" * 32
@@ -200,6 +203,25 @@ def raw_frames(live: Live, data: bytes) -> None:
     assert at < 0 or b"\x03\xf3" not in said[at + 2 : at + 4], said[-200:]
 
 
+def parting(live: Live, data: bytes) -> None:
+    """Messages and the end in one packet, on both sockets; then something new, that nobody may still be told of."""
+    rows = json.dumps(["REQ", "s", {"relayID": "1" * 64, "limit": 0}]).encode()
+    mirror = f"/mirror/relay?token={live.tokens['internal']}"
+    for path, asked, nothing in (("/relay", b'["REQ","s",{"limit":0}]', NOTHING), (mirror, rows, NOTHING_OF_MIRROR)):
+        frames = Frames(live.url, path)
+        frames.text(asked)
+        frames.settle(nothing)
+        said = (data.decode("utf-8", "replace").encode(), b'["CLOSE","s"]')
+        packet = b"".join(sent(Opcode.TEXT, text) for text in said) + sent(Opcode.CLOSE, b"\x03\xe8")
+        with suppress(Closed):
+            frames.connection.send(packet)
+        frames.connection.end()
+        frames.close()
+    fresh = uuid.uuid4().hex
+    for text in packed(["EVENT", {**relay_targets.ROW, "id": fresh * 2}], ["EVENT", signed_fields(content=fresh)]):
+        messages("/relay", "internal", NOTHING)(live, text)
+
+
 def messages(path: str, scope: str, nothing: dict[str, Any]) -> Callable[[Live, bytes], None]:
     """Any text as a message, many on one socket; after each, the socket still answers."""
     count = 0
@@ -207,9 +229,11 @@ def messages(path: str, scope: str, nothing: dict[str, Any]) -> Callable[[Live, 
     def enter(live: Live, data: bytes) -> None:
         nonlocal count
         count += 1
-        frames = live.sockets.get(path)
+        frames = live.sockets.get(path + scope)
         if frames is None:
-            frames = live.sockets[path] = Frames(live.url, path + (f"?token={live.tokens[scope]}" if scope else ""))
+            frames = live.sockets[path + scope] = Frames(
+                live.url, path + (f"?token={live.tokens[scope]}" if scope else "")
+            )
             assert frames.status == 101
         try:
             frames.text(data.decode("utf-8", "replace").encode())
@@ -219,7 +243,7 @@ def messages(path: str, scope: str, nothing: dict[str, Any]) -> Callable[[Live, 
             meant(closed)
             count = 0
         if count % PER_SOCKET == 0:
-            live.sockets.pop(path).close()
+            live.sockets.pop(path + scope).close()
 
     return enter
 
@@ -290,6 +314,7 @@ def doors(live: Live) -> tuple[Door, ...]:
         ),
         Door("ws handshake", handshake, paths),
         Door("ws frames", raw_frames, FRAMES),
+        Door("ws parting", parting, wire),
         Door("ws relay", messages("/relay", "", NOTHING), wire),
         Door("ws user", messages("/npub1fuzz/relay", "user", NOTHING), wire),
         Door("ws mirror", messages("/mirror/relay", "internal", NOTHING_OF_MIRROR), wire),
