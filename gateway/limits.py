@@ -275,6 +275,10 @@ STORED_BYTES = 262_144
 LIVE_ROWS = 256
 """Rows of the log matched in one pass of the loop: about two milliseconds, then others have their turn."""
 
+BATCHES_MAX = 4
+"""Batches of EVENTs (a read's worth, 64 KiB) of a connection on their way at once; above, it is not read: enough that
+one connection keeps the verifying threads busy while the disk syncs."""
+
 BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""
 

@@ -1,8 +1,9 @@
 """The normal socket (relay-and-mirror §5): carries out what each connection's session asks for.
 
 Invariant: effects of a connection are carried out one after another, so that a REQ behind an EVENT sees it stored, and
-nothing is read while stored rows are being sent: a client's own reading sets the pace. Replication frames are the
-mirror's, handed over as they came. This module must not know HTTP or how tokens are checked.
+nothing is read while stored rows are being sent: a client's own reading sets the pace. Batches of EVENTs alone overlap,
+`BATCHES_MAX` at a time. Replication frames are the mirror's, as they came. This module must not know HTTP or how tokens
+are checked.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ import trio
 
 from gateway.config import Config
 from gateway.facts import SALT_BYTES
-from gateway.limits import STORED_BYTES
+from gateway.limits import BATCHES_MAX, STORED_BYTES
 from gateway.nostr import message as wire
 from gateway.nostr.event import Event, stored_event
 from gateway.nostr.filter import Filter
@@ -65,12 +66,13 @@ class NostrService:
     async def serve(self, socket: Socket, grant: Grant) -> None:
         """Serve one connection until it ends."""
         socket.max_bytes = self.limits.message_bytes_max
-        connection = Connection(self, socket, grant)
-        try:
-            async for messages in socket.chunks():
-                await connection.take(messages)
-        finally:
-            connection.leave()
+        async with trio.open_nursery() as stores:
+            connection = Connection(self, socket, grant, stores)
+            try:
+                async for messages in socket.chunks():
+                    await connection.take(messages)
+            finally:
+                connection.leave()
 
     def info(self, relay: Presentation, version: str) -> bytes:
         """Build a relay's NIP-11 document."""
@@ -80,8 +82,10 @@ class NostrService:
 class Connection:
     """One connection: what it has open, and how its effects are carried out."""
 
-    def __init__(self, service: NostrService, socket: Socket, grant: Grant) -> None:
-        self._service, self._socket, self._grant = service, socket, grant
+    def __init__(self, service: NostrService, socket: Socket, grant: Grant, stores: trio.Nursery) -> None:
+        self._service, self._socket, self._grant, self._stores = service, socket, grant, stores
+        self._storing = 0
+        self._stored = trio.lowlevel.ParkingLot()
         self._session = Session(service.limits)
         self._open: dict[str, Subscription] = {}
         self._replica: Replica | None = None
@@ -103,13 +107,16 @@ class Connection:
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Store(events):
-                await self._store(events)
+                await self._until_storing_below(BATCHES_MAX)
+                self._storing += 1
+                self._stores.start_soon(self._store, events)
+            case Send(text, refused):
+                self._send(text, refused)
             case Subscribe(sub_id, filters):
+                await self._until_storing_below(1)
                 await self._subscribe(sub_id, filters)
             case Unsubscribe(sub_id):
                 await self._end(sub_id)
-            case Send(text, refused):
-                self._send(text, refused)
             case Replicate(texts):
                 await self._replicate(texts)
             case _:
@@ -122,7 +129,19 @@ class Connection:
             self._service.metrics.relay_events.labels("invalid").inc()
         self._socket.send(text)
 
+    async def _until_storing_below(self, count: int) -> None:
+        while self._storing >= count:
+            await self._stored.park()
+
     async def _store(self, events: Sequence[Event]) -> None:
+        """Store a batch and answer it, while the next ones are read: an fsync is waited for by nobody else."""
+        try:
+            await self._answer(events)
+        finally:
+            self._storing -= 1
+            self._stored.unpark_all()
+
+    async def _answer(self, events: Sequence[Event]) -> None:
         service = self._service
         answers = await service.intake.take(self._grant.relay_key, events)
         for result, count in Counter(answer.result for answer in answers).items():

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
-from gateway.limits import BACKLOG_BYTES_MAX
+from gateway.limits import BACKLOG_BYTES_MAX, BATCHES_MAX
 from gateway.nostr.info import Presentation
+from gateway.nostr.signature import Claim
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.relay import NostrService, event_json
@@ -430,3 +431,26 @@ async def test_the_information_document_shows_the_limits_in_force() -> None:
         socket.say(["REQ", "x", {"limit": 9}])
         assert len(ids(await socket.hear("EOSE"))) == 7
         assert socket.max_bytes == shown["limitation"]["max_message_length"]
+
+
+async def test_batches_overlap_up_to_their_limit_and_then_nothing_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench() as here:
+        verify, gate = here.service.verifier.verify, trio.Event()
+
+        async def held(claims: Sequence[Claim]) -> list[bool]:
+            await gate.wait()
+            return await verify(claims)
+
+        monkeypatch.setattr(here.service.verifier, "verify", held)
+        socket = here.connect()
+        events_sent = [signed_fields(content=str(number)) for number in range(BATCHES_MAX + 3)]
+        for event in events_sent:
+            socket.say(["EVENT", event])
+        assert await socket.silence() == []
+        assert len(here.service.intake._in_flight) == BATCHES_MAX
+        assert socket._chunks.statistics().current_buffer_used == 2
+        socket.say(["REQ", "x", {"limit": 99}])
+        gate.set()
+        heard = await socket.hear("EOSE")
+        assert sum(frame[0] == "OK" for frame in heard) == len(events_sent)
+        assert len(ids(heard)) == len(events_sent)
