@@ -40,6 +40,7 @@ CLIENTS = (push, push, push, push, register, tokens, replicate, replicate, publi
 LIFE_S = (0.05, 1.5)  # a round's length is drawn from here
 TRAPS = ("", "", "", "", PUSHES, REGISTRATIONS, TOKENS, ROWS, EVENTS)
 TRAP_S_MAX = 2.0
+LAST_WORDS_S = 2.0  # to read the acknowledgements that the dead server had sent
 FCM_LATENCY_S = 0.005  # so that a kill falls between FCM's answer and its settlement now and then
 
 CONFIG = """
@@ -105,6 +106,7 @@ async def one_round(world: World, server: Server, number: int, say: bool) -> Non
         if not world.sprung.is_set():
             world.strike()
         await server.kill()
+        nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS_S  # a client may wait for a handshake for ever
     began, world.started_ns = time.monotonic(), time.time_ns()
     await server.start()
     start_s = time.monotonic() - began
