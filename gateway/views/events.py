@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import EventStored, event_of
+from gateway.facts import EventStored, RelayUnregistered, event_of, fact_of
 from gateway.limits import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
@@ -94,7 +94,7 @@ class EventsView(TableView):
     """The index: answers how an event stands, and holds the rows that `gateway.views.eventscan` reads."""
 
     name: ClassVar[str] = "events"
-    kinds: ClassVar[frozenset[str]] = frozenset({EventStored.kind})
+    kinds: ClassVar[frozenset[str]] = frozenset({EventStored.kind, RelayUnregistered.kind})
     tables: ClassVar[tuple[str, ...]] = ("relay", "author", "event", "tag", "address", "gone_id", "gone_address")
     schema: ClassVar[str] = """
         PRAGMA cache_size = -65536;
@@ -209,6 +209,9 @@ class EventsView(TableView):
 
     def fold(self, record: Record) -> None:
         """Take in one stored event; one that is known, superseded, deleted, erased or ephemeral changes nothing."""
+        if record.kind == RelayUnregistered.kind:
+            self._forget(record)
+            return
         found = event_of(record)
         if found is None:
             return
@@ -223,6 +226,17 @@ class EventsView(TableView):
             self._add(record.seq, relay, author.number, event)
         else:
             self._fold_alone(record.seq, relay, author, event)
+
+    def _forget(self, record: Record) -> None:
+        """Let a relay go: who registers its key next starts empty.
+
+        Its number loses the key and is never given again, so its rows are out of reach at once; deleting them here
+        would hold up everybody for as long as the relay was large.
+        """
+        fact = fact_of(record)
+        assert isinstance(fact, RelayUnregistered)
+        self.db.execute("UPDATE relay SET key = NULL WHERE key = ?", (fact.relay_key,))
+        self._relays.pop(fact.relay_key, None)
 
     def _fold_alone(self, seq: int, relay: int, author: Author, event: Event) -> None:
         """Take in an event that others act upon, or that acts upon others: all before it must be written."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog.record import Record
-from gateway.facts import EventStored, FactUnknown, draft, event_draft, event_of
+from gateway.facts import EventStored, FactUnknown, RelayUnregistered, draft, event_draft, event_of
 from gateway.nostr.event import Event, stored_form
 from gateway.views.events import EventsView, Standing, mark_of
 from tests import oracles
@@ -131,6 +131,17 @@ def test_an_author_has_the_pseudonym_of_their_first_record_in_every_relay() -> N
     assert known is not None
     assert known.pseudonym == pubkey(ALICE)[:32].encode()
     assert [row[0] for row in view.db.execute("SELECT count(*) FROM author")] == [1]
+
+
+def test_a_relay_that_was_unregistered_starts_empty_and_gives_its_place_to_nobody() -> None:
+    view = view_of(signed(), relay="a" * 64)
+    gone = draft(RelayUnregistered("default", "a" * 64, None, None), ts_ns=1)
+    view.apply([Record(1, gone.schema, 1, gone.kind, b"", b"", gone.payload)], 2)
+    assert view.standing("a" * 64, signed()) is Standing.NEW
+    assert view.count("a" * 64) == 0
+    view.apply(records_of([("b" * 64, signed(content="other")), ("a" * 64, signed(content="new"))], start=2), 4)
+    assert view.standing("b" * 64, signed()) is Standing.NEW
+    assert (view.count("a" * 64), view.count("b" * 64)) == (1, 1)
 
 
 def test_an_erased_record_is_passed_over() -> None:
