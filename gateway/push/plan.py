@@ -76,9 +76,9 @@ class Projects:
             for app_id in project.app_ids:
                 if self._by_app.setdefault(app_id, name) != name:
                     raise ConfigInvalid(f"fcm.projects: {app_id!r} is listed by two projects")
-        only = next(iter(projects)) if len(projects) == 1 else None
+        only = next(iter(projects)) if len(projects) == 1 else ""
         self._default = "default" if "default" in projects else only
 
-    def chosen(self, app_id: str) -> str | None:
-        """The project's name in the configuration; None where no project serves this app."""
+    def chosen(self, app_id: str) -> str:
+        """The project's name in the configuration; empty where none serves this app (its sends fail, with an alarm)."""
         return self._by_app.get(app_id, self._default)

@@ -189,12 +189,9 @@ class PushService:
         await self._record(fact, tenant, read.user, enqueued)
 
     def _targets(self, tenant: str, user: str) -> tuple[PushTarget, ...]:
-        chosen = [(device, self._projects.chosen(device.app_id)) for device in self._devices.devices(tenant, user)]
-        # A device whose app no project serves cannot be reached; it is not counted as queued either.
         return tuple(
-            PushTarget(device.target, device.target_kind, device.app_id, project)
-            for device, project in chosen
-            if project is not None
+            PushTarget(device.target, device.target_kind, device.app_id, self._projects.chosen(device.app_id))
+            for device in self._devices.devices(tenant, user)
         )
 
     async def _figures(self, tenant: str, notification_id: str, deadline: float) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def test_projects_are_chosen_by_app_and_one_is_the_default() -> None:
     several = Projects({"default": Project(), "ios": Project(app_ids=("app.ios",))})
     assert [several.chosen(app) for app in ("app.ios", "", "other")] == ["ios", "default", "default"]
     assert Projects({"main": Project()}).chosen("anything") == "main"
-    assert Projects({"a": Project(app_ids=("x",)), "b": Project(app_ids=("y",))}).chosen("z") is None
-    assert Projects({}).chosen("") is None
+    assert Projects({"a": Project(app_ids=("x",)), "b": Project(app_ids=("y",))}).chosen("z") == ""
+    assert Projects({}).chosen("") == ""
     with pytest.raises(ConfigInvalid):
         Projects({"a": Project(app_ids=("x",)), "b": Project(app_ids=("x",))})
