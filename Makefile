@@ -19,7 +19,8 @@ test: .venv/dev .venv/interop
 check: .venv/dev .venv/interop
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async --enable=$(ASYNC_RULES) $$(find gateway eventlog tests bench -name '*.py' -not -path '*/node_modules/*')
+	find gateway eventlog tests bench -name '*.py' -not -path '*/node_modules/*' | \
+		xargs -n 40 -P 0 $(BIN)/flake8-async --enable=$(ASYNC_RULES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(ARGS)

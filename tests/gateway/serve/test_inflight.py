@@ -70,6 +70,7 @@ async def test_whoever_is_cancelled_while_waiting_leaves_the_rest_to_others(
     async with inflight.hold(("b",)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_in_vain)
+            await trio.testing.wait_all_tasks_blocked()
         async with inflight.hold(("a",)):
             pass
     assert inflight._locks == {}
