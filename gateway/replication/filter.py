@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.facts import RowStored
-from gateway.limits import REPLICATION_VALUES_MAX
+from gateway.limits import KIND_MAX, REPLICATION_VALUES_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
 LATER = frozenset({"after", "batch"})
@@ -57,8 +57,8 @@ def filter_of(fields: dict[str, Any], *, limit_default: int, limit_max: int) -> 
     """Check a decoded filter that names relayIDs; FilterInvalid else."""
     limit = _whole(fields, "limit")
     kinds = _values(fields, "kinds")
-    if kinds is not None and not all(type(kind) is int for kind in kinds):
-        raise FilterInvalid("kinds must be whole numbers")
+    if kinds is not None and not all(type(kind) is int and 0 <= kind <= KIND_MAX for kind in kinds):
+        raise FilterInvalid(f"kinds must be whole numbers from 0 to {KIND_MAX}")
     if LATER & fields.keys():
         raise FilterInvalid(f"{min(LATER & fields.keys())} is not supported")
     return Filter(

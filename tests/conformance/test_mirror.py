@@ -245,7 +245,9 @@ async def test_a_refused_request_is_closed_and_noticed_never_silent(relay: Relay
             assert closed[1] == "s"
             assert ": " in closed[2]
             assert next(frame for frame in heard if frame[0] == "NOTICE") == ["NOTICE", NOTICE_FILTERS]
-        for fields in ({"relayID": "5"}, {"relayID": "0" * 64}, {"relayID": relay.relay_id, "since": "x"}):
+        wrong = ({"since": "x"}, {"since": 2**63}, {"kinds": [2**63]}, {"kinds": [-1]}, {"limit": -1}, {"ids": ["x"]})
+        mine = tuple({"relayID": relay.relay_id, **fields} for fields in wrong)
+        for fields in ({"relayID": "5"}, {"relayID": "0" * 64}, *mine):
             heard = [await mirror.answer("REQ", "s", fields), await mirror.hear()]
             assert {frame[0] for frame in heard} == {"CLOSED", "NOTICE"}
 
