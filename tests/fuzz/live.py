@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.conformance.world import world
 from tests.fuzz.doors import Door, Live, doors, open_live
 from tests.fuzz.mutation import Mutator
+from tests.fuzz.peer import Closed
 
 PER_BASE = 100
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
@@ -44,12 +45,11 @@ def batch(live: Live, door: Door, base: bytes, seed: int, count: int) -> None:
     for data in Mutator(base, seed, door.corpus).take(count):
         try:
             door.enter(live, data)
-        except (AssertionError, OSError, TimeoutError, ValueError) as error:
-            shown = base64.b64encode(base).decode()
+        except (AssertionError, Closed, OSError, ValueError) as error:
+            shown, said = base64.b64encode(base).decode(), "".join(live.world.traces()[:1])[:3000]
+            what = f"{door.name}: {type(error).__name__}: {error}\n{said}"
             again = f"python -m tests.fuzz '{door.name}' --seed {seed} --base {shown}"
-            raise Found(
-                f"{door.name}: {type(error).__name__}: {error}\ninput: {data[:300]!r}\nagain: {again}"
-            ) from error
+            raise Found(f"{what}\ninput: {data[:300]!r}\nagain: {again}") from error
         if live.world.traces():
             raise Found(f"{door.name}: the server complains of {data[:300]!r}:\n{live.world.traces()[0][:3000]}")
 
