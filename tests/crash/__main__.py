@@ -122,10 +122,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--keep", type=Path, help="an empty directory for the data, kept for looking into")
     asked = parser.parse_args()
     print(f"seed {asked.seed}")
     with tempfile.TemporaryDirectory(prefix="heliograph-crash-") as directory:
-        world = trio.run(kill_in_rounds, Path(directory), asked.rounds, asked.seed)
+        world = trio.run(kill_in_rounds, asked.keep or Path(directory), asked.rounds, asked.seed)
     print("\n".join(world.memory.broken) or "nothing acknowledged was lost, nothing sent after it was settled")
     sys.exit(bool(world.memory.broken))
 

@@ -49,8 +49,10 @@ class Server:
                 self.url = line.removeprefix("listening on ").strip()
                 self._bind = self.url.partition("//")[2]
                 return
+        code = self._process.poll()
         await self.kill()
-        raise Unavailable(f"the server did not start:\n{self.last_words()}")
+        why = f"was silent for {START_S_MAX:.0f} s" if code is None else f"ended with exit code {code}"
+        raise Unavailable(f"the server did not start, it {why}:\n{self.last_words()}")
 
     async def _first_line(self) -> str:
         assert self._process
