@@ -31,7 +31,10 @@ class Found(AssertionError):
 def server(directory: Path) -> Iterator[Live]:
     """A real server with everybody around it, and limits on how often that the fuzzer does not reach."""
     with world(directory, extra=LIMITS, push=POLICY + RATES) as made:
-        yield open_live(made)
+        live = open_live(made)
+        yield live
+        for each in (live.sender, *live.sockets.values()):
+            each.close()
 
 
 def memory_peak(live: Live) -> int:
