@@ -38,6 +38,9 @@ CONNECTIONS_SPARE = 64
 DESCRIPTORS_SPARE = 256
 """Open files beyond connections: views (three each), log segments, FCM and well-known connections."""
 
+GC_YOUNG_OBJECTS = 20_000
+"""Allocations between two looks of the garbage collector at the youngest objects: a few MB of cycles at worst."""
+
 PUSH_BODY_BYTES_MAX = 16_384
 """Bodies of the push API (push §6): a notification is about 400 bytes, FCM takes 4,096. Above: 413 ``too-large``."""
 

@@ -7,6 +7,7 @@ write say so, nothing else changes.
 This is the only module that knows all the others.
 """
 
+import gc
 import logging
 import resource
 import signal
@@ -25,7 +26,7 @@ from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
-from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE
+from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
@@ -204,6 +205,7 @@ async def run(config: Config, clock: Clock | None = None) -> None:
         ledger = Ledger(log, views)
         gateway = Gateway(config, clock, ledger, metrics)
         url = await gateway.listen()
+        collect_seldom()
         async with trio.open_nursery() as ground:
             await ground.start(log.run)
             await ground.start(ledger.run)
@@ -241,6 +243,17 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
         finally:
             for view in views.values():
                 view.db.close()
+
+
+def collect_seldom() -> None:
+    """Spare the garbage collector what lives as long as the process, and let it look at the rest less often.
+
+    Python's defaults look every 700 allocations: with thousands of requests in flight, none of which leaves a cycle
+    behind, that was an eighth of the CPU of the push path.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 20)
 
 
 def take_descriptors(connections_max: int) -> None:
