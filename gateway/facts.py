@@ -6,7 +6,7 @@ erasure reveals nothing). Fields are only ever appended together with a new sche
 Invariant: an unknown kind or schema stops a replay with a clear error, never skips. Nothing here knows views or I/O.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import cbor2
@@ -15,10 +15,11 @@ import msgspec
 from eventlog.record import Draft, Record
 
 SALT_BYTES = 16
+LOG_KINDS = "log."  # what the log records of itself
 
 
 class FactUnknown(Exception):
-    """The log holds a kind or schema that this release does not know: a newer release wrote it."""
+    """The log holds a kind, a schema or a payload that this release does not know: a newer one wrote it, or nobody."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -249,10 +250,20 @@ def fact_of(record: Record) -> Fact | None:
         raise FactUnknown(f"record {record.seq}: kind {record.kind!r} schema {record.schema} is not known")
     if record.payload is None:
         return None
-    fields = cbor2.loads(record.payload[SALT_BYTES:] if fact.personal else record.payload)
-    for schema in range(record.schema, fact.schema):
-        fields = UPCASTERS[record.kind, schema](fields)
-    return msgspec.convert(fields, type=fact, builtin_types=(bytes,))
+    try:
+        fields = cbor2.loads(record.payload[SALT_BYTES:] if fact.personal else record.payload)
+        for schema in range(record.schema, fact.schema):
+            fields = UPCASTERS[record.kind, schema](fields)
+        return msgspec.convert(fields, type=fact, builtin_types=(bytes,))
+    except (cbor2.CBORDecodeError, msgspec.ValidationError) as error:
+        raise FactUnknown(f"record {record.seq}: the payload is not a {record.kind}: {error}") from error
+
+
+def refuse_unknown(records: Sequence[Record]) -> None:
+    """Stop a replay at a kind that is neither a fact of ours nor the log's own: also one that no view would fold."""
+    for record in records:
+        if record.kind not in FACTS and not record.kind.startswith(LOG_KINDS):
+            raise FactUnknown(f"record {record.seq}: kind {record.kind!r} is not known")
 
 
 # -- the short way for events, of which thousands a second pass -------------------------------------------------------

@@ -8,33 +8,41 @@ Nothing here ever asks the operator.
 import gc
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os.path import join
 
 from eventlog.disk.log import Readable
 from eventlog.errors import Absent
 from eventlog.limits import VIEW_CHECK_BYTES_MAX
+from eventlog.record import Record
 from eventlog.view import TableView, bookmark_of
+
+Judge = Callable[[Sequence[Record]], None]
 
 
 def open_views(
-    log: Readable, directory: str | os.PathLike[str], classes: Sequence[type[TableView]]
+    log: Readable,
+    directory: str | os.PathLike[str],
+    classes: Sequence[type[TableView]],
+    judge: Judge = lambda _records: None,
 ) -> dict[str, TableView]:
     """Open a view of each class under ``directory`` (``data/views``), as of the log's last durable record; blocks.
 
-    Raises whatever a view's `fold` raises on a record that it does not know, and Corrupt for a damaged log.
+    ``judge`` sees every record that is folded, first, and may raise to stop. Raises what it raises, whatever a view's
+    `fold` raises on a record that it does not know, and Corrupt for a damaged log.
     """
     os.makedirs(directory, exist_ok=True)
     views = {view.name: _open(log, join(directory, f"{view.name}.db"), view) for view in classes}
-    catch_up(log, list(views.values()))
+    catch_up(log, list(views.values()), judge)
     return views
 
 
-def catch_up(log: Readable, views: Sequence[TableView]) -> None:
+def catch_up(log: Readable, views: Sequence[TableView], judge: Judge = lambda _records: None) -> None:
     """Fold what the views have not taken in yet, in one pass over the log, and seal them."""
     with _no_collections():
         for records in log.read(min((view.position for view in views), default=log.durable_size)):
+            judge(records)
             end = records[-1].seq + 1
             for view in views:
                 if view.position < end:

@@ -30,7 +30,7 @@ from eventlog.origin import Origin
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.errors import Unavailable
-from gateway.facts import FACTS, fact_of
+from gateway.facts import FACTS, fact_of, refuse_unknown
 
 CHECK_FAILED = 1
 _DATA = click.option(
@@ -333,6 +333,7 @@ def _fold(segments: Segments, views: list[TableView], until_ns: int | None, last
     for piece in segments.pieces(0, stop):
         late = next((at for at, one in enumerate(piece) if until_ns is not None and one.ts_ns > until_ns), None)
         records = piece[:late]
+        refuse_unknown(records)
         position += len(records)
         for view in views:
             view.apply(records, position)

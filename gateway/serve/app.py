@@ -26,6 +26,7 @@ from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
+from gateway.facts import refuse_unknown
 from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
@@ -236,7 +237,7 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
     with log:
         views: dict[str, TableView] = {}
         try:
-            views = open_views(log, data / "views", VIEWS)
+            views = open_views(log, data / "views", VIEWS, refuse_unknown)
             yield log, views
         except Corrupt as error:
             raise Unavailable(f"the log is damaged: {error}") from error

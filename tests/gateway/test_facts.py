@@ -20,6 +20,7 @@ from gateway.facts import (
     event_draft,
     event_of,
     fact_of,
+    refuse_unknown,
 )
 
 # Golden bytes: what stands in logs that exist. A line here is never edited; a new schema number adds one.
@@ -113,3 +114,15 @@ def test_the_short_way_for_events_writes_and_reads_the_same_bytes() -> None:
     assert short == draft(event, ts_ns=1, subject=b"s", salt=salt)
     assert event_of(recorded(short)) == ("relay", b'{"id":"x"}')
     assert event_of(replace(recorded(short), payload=None)) is None
+
+
+@pytest.mark.parametrize("payload", [bytes(16), bytes(16) + b"\x80", bytes(16) + b"\xff", b""])
+def test_a_payload_that_is_not_of_its_kinds_shape_is_refused_by_name(payload: bytes) -> None:
+    with pytest.raises(FactUnknown, match=r"record 7: the payload is not a push\.accepted"):
+        fact_of(Record(7, 1, 1, "push.accepted", b"", b"", payload))
+
+
+def test_a_replay_stops_at_a_kind_that_no_view_would_fold_and_passes_the_logs_own() -> None:
+    refuse_unknown([Record(0, 1, 1, kind, b"", b"", b"") for kind in (*FACTS, "log.recovered")])
+    with pytest.raises(FactUnknown, match=r"record 8: kind 'push\.vanished'"):
+        refuse_unknown([Record(8, 1, 1, "push.vanished", b"", b"", b"")])

@@ -24,6 +24,7 @@ WORDS = [b"one", b"two", b"three"]
 def _views(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view of the log's own tests, so that this does not hang on what the gateway's views make of their facts."""
     monkeypatch.setattr("gateway.serve.app.VIEWS", (WordsView,))
+    monkeypatch.setattr("gateway.facts.LOG_KINDS", ("log.", "word.", "other."))
 
 
 @pytest.fixture
@@ -121,6 +122,15 @@ async def test_replay_shows_the_state_as_it_was(data: Path, at: str, records: in
     rows = found["views"]["words"]["tables"]["words"]
     assert sorted(row["word"] for row in rows) == sorted(words)
     assert all(row["times"] == 1 for row in rows)
+
+
+async def test_a_replay_stops_at_a_kind_that_nobody_knows(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.facts.LOG_KINDS", ("log.", "word."))
+    result = run("replay", "--data", str(data))
+    assert result.exception is not None
+    assert exit_code(result.exception) == 3
+    assert "record 4: kind 'other.thing' is not known" in str(result.exception)
+    assert run("replay", "--data", str(data), "--at", "3").exit_code == 0
 
 
 async def test_a_replay_changes_nothing(data: Path) -> None:
