@@ -6,12 +6,14 @@ nothing but what openssl itself prints. With ``-s`` pytest shows every command a
 """
 
 import json
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,12 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    directory = tmp_path_factory.mktemp("curl")
+    with opened(tmp_path_factory.mktemp("curl")) as found:
+        yield found
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Shell]:
     subprocess.run(["bash", "-c", KEYGEN], cwd=directory, check=True, capture_output=True)
     pem = (directory / "public.pem").read_text("ascii")
     pinned = f"[instances.\"curl.example.com\"]\npublic_key = '''{pem}'''\n"
@@ -169,6 +176,18 @@ def test_a_stale_event_is_refused_with_curl(shell: Shell) -> None:
 def test_another_content_type_is_refused_with_curl(shell: Shell) -> None:
     status, answer = shell.curl("/push/register", signed(shell), "-H", "Content-Type: text/plain")
     assert (status, answer["ok"]) == (415, False)
+
+
+def test_a_document_that_is_none_is_refused_with_curl(shell: Shell) -> None:
+    shell.w.other.broken = b"<html>"
+    answer = shell.curl("/push/register", signed(shell, instance="other.example.com"))
+    assert shell_answer(answer) == (502, "well-known-invalid")
+
+
+def test_while_the_log_takes_nothing_the_refusal_is_503_with_curl(tmp_path: Path) -> None:
+    with opened(tmp_path) as own:
+        resource.prlimit(own.w.server.process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+        assert shell_answer(own.curl("/push/register", signed(own))) == (503, "log-unavailable")
 
 
 def test_too_many_requests_are_refused_with_curl(shell: Shell) -> None:

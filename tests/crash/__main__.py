@@ -125,6 +125,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="an empty directory for the data, kept for looking into")
     asked = parser.parse_args()
     print(f"seed {asked.seed}")
+    if asked.keep:
+        asked.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="heliograph-crash-") as directory:
         world = trio.run(kill_in_rounds, asked.keep or Path(directory), asked.rounds, asked.seed)
     print("\n".join(world.memory.broken) or "nothing acknowledged was lost, nothing sent after it was settled")
