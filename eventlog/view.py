@@ -6,6 +6,7 @@ effect outside the view's own state. A view must not know clocks, dice, sockets 
 
 import hashlib
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Protocol
 
@@ -29,7 +30,7 @@ class View(Protocol):
     def digest(self) -> bytes: ...
 
 
-class TableView:
+class TableView(ABC):
     """A view kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.
 
     The connection is the caller's (a file or ``:memory:``); it is used from one thread. `apply` changes rows inside an
@@ -69,9 +70,9 @@ class TableView:
         """Whether a crash now would make the next start fold more than VIEW_LAG_RECORDS again."""
         return self._position - self._sealed >= VIEW_LAG_RECORDS
 
+    @abstractmethod
     def fold(self, record: Record) -> None:
         """Take in one record of a kind in `kinds`."""
-        raise NotImplementedError(record.kind)
 
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
