@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import cbor2
 
@@ -16,22 +16,8 @@ from eventlog.limits import VIEW_LAG_RECORDS
 from eventlog.record import Record
 
 
-class View(Protocol):
-    """What every view offers; `position` is the number of records that it has taken in (the next seq it wants)."""
-
-    name: ClassVar[str]
-    kinds: ClassVar[frozenset[str]]
-
-    @property
-    def position(self) -> int: ...
-
-    def apply(self, records: Sequence[Record], position: int) -> None: ...
-
-    def digest(self) -> bytes: ...
-
-
 class TableView(ABC):
-    """A view kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.
+    """A view, kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.
 
     The connection is the caller's (a file or ``:memory:``); it is used from one thread. `apply` changes rows inside an
     open transaction, `commit` seals them together with the bookmark, so that rows and position never part. Whoever
