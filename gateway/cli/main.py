@@ -5,68 +5,38 @@ unavailable. Invariant: whatever goes wrong for a known reason is one sentence o
 bugs keep theirs. This module must not import any group, nor trio, until one is called: ``--help`` answers at once.
 """
 
-import difflib
-import importlib
 import sys
 from collections.abc import Sequence
 
 import click
 
 from eventlog.errors import Corrupt, Locked, LogFailed
+from gateway.cli.lazy import LazyGroup
 from gateway.errors import ApiRefused, ConfigInvalid, PushRefused, Refused, Unavailable
 
 DONE, CHECK_FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
-# name -> (module with a click command called ``command``, its first help line: a test holds the two equal)
+# name -> (module, the command in it, its first help line: a test holds the two equal)
 COMMANDS = {
-    "serve": ("gateway.cli.serve", "Run the whole server: HTTP and both sockets on one port."),
-    "demo": ("gateway.cli.demo", "Run everything on this machine and tell the story."),
-    "config": ("gateway.cli.config", "Show the configuration in force, or an example of one."),
-    "log": ("gateway.cli.log", "Audit the event log: verify, show, stats, replay."),
-    "keygen": ("gateway.cli.keygen", "Make a P-256 key pair for a takos instance."),
-    "push": ("gateway.cli.push", "Send signed push requests as a takos instance would."),
-    "relay": ("gateway.cli.relay", "Register, list, show and unregister relays, as a worker."),
-    "token": ("gateway.cli.token", "Issue, refresh, revoke and inspect relay tokens."),
-    "fake-fcm": ("gateway.cli.fake_fcm", "Run the fake FCM by itself."),
+    "serve": ("gateway.cli.serve", "command", "Run the whole server: HTTP and both sockets on one port."),
+    "demo": ("gateway.cli.demo", "command", "Run everything on this machine and tell the story."),
+    "config": ("gateway.cli.config", "command", "Show the configuration in force, or an example of one."),
+    "log": (
+        "gateway.cli.log.group",
+        "command",
+        "Audit the event log, read-only, beside a running server or without one.",
+    ),
+    "keygen": ("gateway.cli.keygen", "command", "Make a P-256 key pair for a takos instance."),
+    "push": ("gateway.cli.push", "command", "Send signed push requests as a takos instance would."),
+    "relay": ("gateway.cli.relay", "command", "Register, list, show and unregister relays, as a worker."),
+    "token": ("gateway.cli.token", "command", "Issue, refresh, revoke and inspect relay tokens."),
+    "fake-fcm": ("gateway.cli.fake_fcm", "command", "Run the fake FCM by itself."),
 }
-
-
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and help line, and imports one when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which a newcomer needs them."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the group that holds the command; None where there is no such command."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command), cmd_name
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command where the one asked for does not exist."""
-        name = args[0]
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        if name not in COMMANDS and not name.startswith("-") and near:
-            raise click.UsageError(f"no such command {name!r}; did you mean {near[0]!r}?", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing any."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.command(
     cls=LazyGroup,
+    lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 a check failed, 2 usage, 3 the service or the data is unavailable.",
 )

@@ -15,15 +15,17 @@ from gateway.facts import FactUnknown
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_its_line_in_the_list_is_its_own(name: str) -> None:
-    module, line = COMMANDS[name]
-    command = importlib.import_module(module).command
+    module, attribute, line = COMMANDS[name]
+    command = getattr(importlib.import_module(module), attribute)
     assert command.get_short_help_str(limit=200).rstrip(".") == line.rstrip(".")
 
 
 def commands(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
     if not isinstance(command, click.Group):
         return [(path, command)]
-    inner = [commands(one, f"{path} {name}") for name, one in command.commands.items()]
+    context = click.Context(command)
+    names = command.list_commands(context)
+    inner = [commands(one, f"{path} {name}") for name in names if (one := command.get_command(context, name))]
     return [(path, command), *(pair for pairs in inner for pair in pairs)]
 
 

@@ -1,0 +1,28 @@
+"""``heliograph log``: the list of what can be done with a log's files.
+
+This module must not import any of its commands until one is called: ``--help`` answers at once.
+"""
+
+import click
+
+from gateway.cli.lazy import LazyGroup
+
+# name -> (module, the command in it, its first help line: a test holds the two equal)
+COMMANDS = {
+    "verify": ("gateway.cli.log.verify", "verify", "Check that every record is there as it was written."),
+    "show": ("gateway.cli.log.show", "show", "Print records as JSON, one a line, with what their payload says."),
+    "stats": ("gateway.cli.log.show", "stats", "Print how many records of which kinds there are, and what they cost."),
+    "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def command() -> None:
+    """Audit the event log, read-only, beside a running server or without one.
+
+    \b
+    Examples:
+      heliograph log verify --data data
+      heliograph log show --kind push.settled --since 2026-11-22T18:00:00Z
+      heliograph log replay --at 2026-11-22T18:00:00Z --view devices
+    """
