@@ -361,7 +361,7 @@ async def test_a_queue_that_is_full_for_one_tenant_is_not_full_for_another(tmp_p
 
 
 async def test_an_answer_given_early_is_repeated_word_for_word_even_after_a_restart(tmp_path: Path) -> None:
-    config = Config(push=Push(answer_wait_s=0.05))
+    config = Config(push=Push(answer_wait_s=2))  # the one that can be delivered must be, also on a busy machine
     async with gateway(tmp_path, config) as g:
         await g.register()
         await g.register(token="unavailable:x")
