@@ -53,10 +53,15 @@ VIEW_LAG_RECORDS = 4_096
 # View files up to this size are checked page by page at start (a tenth of a second); beyond it, only when they fail.
 VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
 
+# -- erasure --
+# Ranges of seqs in one `log.erased`: at 19 bytes each within a payload; what needs more is told by several.
+ERASED_RANGES_MAX = 65_536
+
 assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
 assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX
 assert FRAME_BYTES_MAX < SEGMENT_BYTES_MAX
 assert FRAME_RECORDS_MAX <= 0xFFFF, "the count is 16 bits wide"
 assert QUEUE_RECORDS_MAX >= FRAME_RECORDS_MAX
 assert QUEUE_BYTES_MAX >= FRAME_BYTES_MAX
+assert ERASED_RANGES_MAX * 19 + 4_096 < PAYLOAD_BYTES_MAX
 assert SEGMENT_HEAD_BYTES_MAX >= FRONTIER_MAX * 34 + ORIGIN_BYTES_MAX + 64

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, Self
 
-import cbor2
 import trio
 
+from eventlog import chronicle
 from eventlog.disk.cursor import Cursor, Tail
 from eventlog.disk.durable import Disk, RealDisk
 from eventlog.disk.recovery import TornTail
@@ -19,8 +19,6 @@ from eventlog.disk.writer import Batch, Hop, Writer, in_thread
 from eventlog.errors import Absent, LogFailed
 from eventlog.limits import QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX, SEGMENT_BYTES_MAX
 from eventlog.record import Draft, Record
-
-RECOVERED = "log.recovered"
 
 
 class Clock(Protocol):
@@ -239,7 +237,7 @@ class Log:
 
 
 def _recovered(torn: TornTail, now_ns: int) -> Draft:
-    return Draft(RECOVERED, cbor2.dumps([torn.file, torn.offset, torn.size, torn.kept_as]), now_ns)
+    return chronicle.draft(chronicle.Recovered(torn.file, torn.offset, torn.size, torn.kept_as), now_ns)
 
 
 def open_log(

@@ -20,7 +20,8 @@ import trio
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
-from eventlog.disk.log import RECOVERED, Log, open_log
+from eventlog.chronicle import Recovered
+from eventlog.disk.log import Log, open_log
 from eventlog.disk.views import belongs, catch_up
 from eventlog.errors import LogFailed
 from eventlog.record import Draft, Record
@@ -236,7 +237,7 @@ class World:
                 raise Wrong(f"record {seq}, shown to a follower, is lost")
         whole: dict[bytes, list[bytes]] = {}
         for record in records:
-            if record.kind != RECOVERED:
+            if record.kind != Recovered.kind:
                 submit, _, at = record.subject.rpartition(b"/")
                 if int(at) != len(whole.setdefault(submit, [])):
                     raise Wrong(f"record {record.seq} is out of its place")

@@ -4,7 +4,7 @@ import cbor2
 import pytest
 import trio
 
-from eventlog.disk.log import RECOVERED
+from eventlog.chronicle import Recovered
 from eventlog.errors import Corrupt, LogFailed
 from tests.eventlog.logs import draft, filled, open_sim, payloads, running
 from tests.sim.disk import FAIL, FAIL_PERSISTED, File, SimDisk
@@ -69,7 +69,7 @@ async def test_a_torn_tail_is_cut_kept_aside_and_told(cut: int) -> None:
     assert (file, offset, size) == (FIRST, len(whole), cut)
     assert bytes(disk.directories[LOG].cache[kept].cache) == torn
     with open_sim(disk) as log:
-        assert log.record(30).kind == RECOVERED
+        assert log.record(30).kind == Recovered.kind
         assert log.torn is None
 
 
