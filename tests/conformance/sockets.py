@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 QUIET_S = 0.3
 
 Frame = list[Any]

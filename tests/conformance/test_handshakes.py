@@ -181,13 +181,13 @@ async def test_expiry_closes_open_mirror_sockets(w: World, relay: Relay) -> None
     async with line(url(w, f"mirror/{relay.path}", relay.token(ttlSeconds=2))) as mirror:
         before = trio.current_time()
         assert await mirror.ended() == (4403, "Token expired")
-        assert trio.current_time() - before < 5
+        assert trio.current_time() - before < 20
 
 
 async def test_a_fresh_token_of_the_same_subject_carries_a_session_on(w: World, relay: Relay) -> None:
-    async with line(url(w, f"mirror/{relay.path}", relay.token(ttlSeconds=2))) as mirror:
+    async with line(url(w, f"mirror/{relay.path}", relay.token(ttlSeconds=4))) as mirror:
         await mirror.say("AUTH", relay.token(ttlSeconds=60))
-        await trio.sleep(2.5)
+        await trio.sleep(4.5)
         await mirror.say("REQ", "x", {"relayID": relay.relay_id})
         assert (await mirror.until("EOSE"))[-1] == ["EOSE", "x"]
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.conformance.fakes import FCM, Instance
 from tests.server import Server, process
 
-WAIT_S = 10.0  # no request of these takes longer, or the server hangs
+WAIT_S = 30.0  # no request of these takes longer, or the server hangs
 REFUSED = "http://127.0.0.1:1/.well-known/takos-push.json"  # nobody listens at port 1
 
 

@@ -50,7 +50,7 @@ class World:
         return self.url.replace("http", "ws", 1)
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=10)
+        return httpx.AsyncClient(base_url=self.url, timeout=60)
 
     def token_of(self, user: int) -> str:
         return f"unavailable-soon*1:device-{user}" if user % SLOW_IN == 0 else f"device-{user}"

@@ -12,7 +12,7 @@ def test_nostr_sdk_publishes_and_finds_what_it_published(tmp_path: Path) -> None
     with process(tmp_path) as server:
         script = Path(__file__).with_name("sdk.py")
         command = [sys.executable, str(script), f"{server.ws_url}/relay"]
-        ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     checks = json.loads(ran.stdout)
     assert {name: result for name, result in checks.items() if result is not True} == {}

@@ -27,7 +27,7 @@ def test_nostr_tools_finds_a_complete_relay(modules: Path, tmp_path: Path) -> No
     assert modules.is_dir()
     with process(tmp_path) as server:
         command = [str(NODE), "client.mjs", f"{server.ws_url}/relay"]
-        ran = subprocess.run(command, check=False, cwd=HERE, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(command, check=False, cwd=HERE, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     checks = json.loads(ran.stdout)
     assert {name: result for name, result in checks.items() if result is not True} == {}

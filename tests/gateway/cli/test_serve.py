@@ -19,7 +19,7 @@ def test_it_says_where_it_listens_on_stdout_and_all_else_as_json_on_stderr(tmp_p
         assert server.stderr
         first = server.stdout.readline()
         server.send_signal(signal.SIGTERM)
-        rest, errors = server.communicate(timeout=10)
+        rest, errors = server.communicate(timeout=60)
     assert first.startswith("listening on http://127.0.0.1:")
     assert (rest, server.returncode) == ("", 0)
     assert [json.loads(line) for line in errors.splitlines()]
@@ -39,9 +39,9 @@ def test_data_that_another_server_holds_is_exit_code_3(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
         assert first.stdout
         assert first.stdout.readline().startswith("listening on")
-        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         first.send_signal(signal.SIGTERM)
-        first.communicate(timeout=10)
+        first.communicate(timeout=60)
     assert second.returncode == 3
     assert str(first.pid) in second.stderr
     assert "Traceback" not in second.stderr

@@ -33,7 +33,7 @@ async def served(clock: FakeClock | None = None, **mirror) -> AsyncIterator[tupl
 
 async def outcome(url: str) -> tuple[int, str]:
     """The code and reason with which a connection is closed; (0, "open") where it answers instead."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with websocket(url) as socket:
             try:
                 await socket.send_message('["REQ"]')
@@ -185,7 +185,7 @@ async def test_a_worker_that_is_offline_keeps_its_relay_served():
 async def test_taking_a_relay_away_closes_its_sessions():
     async with served() as (_gateway, worker):
         issued = await worker.issue()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             async with (
                 websocket(issued["connectionUrl"]) as normal,
                 websocket(issued["replicationConnectionUrl"]) as mirror,

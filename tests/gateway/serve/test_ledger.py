@@ -38,7 +38,7 @@ async def test_a_restart_finds_what_was_durable() -> None:
     assert isinstance(log, MemoryLog)
     async with memory_ledger(WordsView, log=log) as ledger:
         assert ledger.views["words"].position == 1
-        with trio.fail_after(1):
+        with trio.fail_after(30):
             assert await ledger.record([said(b"b")]) == 1
 
 
@@ -57,7 +57,7 @@ async def test_what_was_durable_before_the_failure_is_still_answered() -> None:
         _, ticket = ledger.submit([said(b"a")])
         log.durable_size = 1
         log.break_down()
-        with trio.fail_after(1):
+        with trio.fail_after(30):
             await ticket.wait()
         assert ledger.views["words"].position == 1
 

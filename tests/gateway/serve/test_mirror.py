@@ -42,7 +42,7 @@ class Client:
         return self.aside.pop(0) if self.aside else await self.next()
 
     async def next(self) -> list[Any]:
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             return list(json.loads(await self.socket.get_message()))
 
     async def publish(self, fields: dict[str, Any]) -> list[Any]:
@@ -68,7 +68,7 @@ class Client:
         assert (await self.get())[0] == "NOTICE"
 
     async def closed(self) -> tuple[int, str]:
-        with trio.fail_after(5), pytest.raises(ConnectionClosed) as closed:
+        with trio.fail_after(30), pytest.raises(ConnectionClosed) as closed:
             await self.socket.get_message()
         return closed.value.reason.code, closed.value.reason.reason
 
@@ -304,13 +304,13 @@ async def test_a_revocation_of_the_relay_closes_whoever_holds_a_token_and_spares
 
 
 async def test_an_open_mirror_closes_when_its_token_expires():
-    async with served() as (_, worker), connected(await mirror_url(worker, ttlSeconds=1)) as client:
+    async with served() as (_, worker), connected(await mirror_url(worker, ttlSeconds=3)) as client:
         await client.nothing()
         assert await client.closed() == (4403, "Token expired")
 
 
 async def test_a_session_that_renews_in_time_stays_open():
-    async with served() as (_, worker), connected(await mirror_url(worker, ttlSeconds=1)) as client:
+    async with served() as (_, worker), connected(await mirror_url(worker, ttlSeconds=4)) as client:
         fresh = await worker.issue()
         await client.send("AUTH", fresh["replicationToken"])
         assert await client.get() == ["TOKEN", "RENEWED", {"expiresAt": fresh["expiresAt"]}]
@@ -321,7 +321,7 @@ async def test_a_session_that_renews_in_time_stays_open():
         ):
             await client.send("AUTH", token)
             assert await client.get() == ["NOTICE", f"token refused: {reason}"]
-        await trio.sleep(1.1)
+        await trio.sleep(4.1)
         await client.nothing()
         await worker.revoke()
         assert (await client.get())[1] == "REVOKED"

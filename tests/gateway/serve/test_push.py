@@ -85,7 +85,7 @@ class Gateway:
         """Wait until nothing is pending."""
         outbox = self.ledger.views["outbox"]
         assert isinstance(outbox, OutboxView)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while outbox.queued_all():  # noqa: ASYNC110 - the view tells nobody
                 await trio.sleep(0.005)
 

@@ -75,7 +75,7 @@ class FakeSocket:
 
     async def hear(self, verb: str, count: int = 1) -> list[Any]:
         """Wait for ``count`` frames with this verb; give all that came up to then."""
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while sum(frame[0] == verb for frame in self._sent) < count:
                 await self._news.park()
         heard, self._sent = self._sent, []
