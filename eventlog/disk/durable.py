@@ -10,6 +10,7 @@ was never synced, write short and fail anywhere.
 
 import fcntl
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -136,16 +137,42 @@ def cut(disk: Disk, path: str, size: int) -> None:
 
 def replace(disk: Disk, path: str, data: bytes, *, secret: bool = False) -> None:
     """Put ``data`` at ``path``, whole: after a crash there is the old file or the new one, never a part."""
+    stage(disk, path, (data,), secret=secret)
+    disk.rename(path + TEMPORARY, path)
+    disk.sync_directory(os.path.dirname(path))
+
+
+def stage(disk: Disk, path: str, parts: Iterable[bytes], *, secret: bool = False) -> None:
+    """Write what is to take the place of ``path`` beside it, and sync it; a rename and `settle` are left to do."""
     temporary = path + TEMPORARY
     with suppress(FileNotFoundError):
         disk.unlink(temporary)
     fd = disk.open(temporary, create=True, mode=_SECRET_MODE if secret else _FILE_MODE)
     try:
-        append(disk, fd, data, 0)
+        offset = 0
+        for part in parts:
+            _write(disk, fd, part, offset)
+            offset += len(part)
+        disk.datasync(fd)
     finally:
         disk.close(fd)
-    disk.rename(temporary, path)
-    disk.sync_directory(os.path.dirname(path))
+
+
+def settle(disk: Disk, directory: str) -> None:
+    """Make the names that were given and taken in a directory durable."""
+    disk.sync_directory(directory)
+
+
+def remove(disk: Disk, path: str) -> bool:
+    """Remove a file for good; False where there is none (its name may still have been waiting for a sync)."""
+    found = True
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        found = False
+    with suppress(FileNotFoundError):
+        disk.sync_directory(os.path.dirname(path))
+    return found
 
 
 def make_directories(disk: Disk, path: str, *, secret: bool = False) -> None:

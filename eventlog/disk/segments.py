@@ -3,9 +3,11 @@
 Shared by the log itself and by whoever only looks (audits on a running server's data). Sequential reads check every
 frame's CRC; a record read alone is checked against its own commitment. What fails is `Corrupt`, with file and byte.
 Files are never written here; each `piece` opens its own descriptor, so it may be called from a thread, while `stored`
-keeps some open and belongs to one thread.
+keeps some open and belongs to one thread. A segment may be rewritten under its readers (`SegmentFile.take_over`):
+a descriptor and the index that belongs to it are always taken together, so that nobody reads one by the other's places.
 """
 
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from struct import Struct
 from eventlog import frame as frames
 from eventlog import index as indexes
 from eventlog import segment
-from eventlog.disk.durable import Disk, read_whole
+from eventlog.disk.durable import TEMPORARY, Disk, read_whole
 from eventlog.errors import Absent, Corrupt, Torn
 from eventlog.frame import Frame
 from eventlog.index import FrameIndex, Place
@@ -26,7 +28,7 @@ from eventlog.merkle import EMPTY_ROOT
 from eventlog.record import Record, decode
 
 _TWO_ENDS = Struct(">II")
-_INDEX_BYTES_MAX = 64 * 1024 * 1024  # a segment of nothing but one-record frames of no payload stays far below
+INDEX_BYTES_MAX = 64 * 1024 * 1024  # a segment of nothing but one-record frames of no payload stays far below
 
 
 class SegmentFile:
@@ -39,6 +41,7 @@ class SegmentFile:
         self.index_path = self.path.removesuffix(segment.SUFFIX) + indexes.SUFFIX
         self._head: tuple[segment.Head, int] | None = None
         self._index: FrameIndex | None = None
+        self._swap = threading.RLock()  # held for microseconds, save while an index is first read or built
 
     def head(self) -> segment.Head:
         """Read the head item, once."""
@@ -63,16 +66,34 @@ class SegmentFile:
     @property
     def index(self) -> FrameIndex:
         """The frames' places: from the ``.idx`` file if it is whole and fits, else from the frames' heads."""
-        if self._index is None:
-            self._index = self._stored_index() or self.index_frames()[0]
-        return self._index
+        with self._swap:
+            if self._index is None:
+                self._index = self._stored_index() or self.index_frames()[0]
+            return self._index
 
     @index.setter
     def index(self, index: FrameIndex) -> None:
         self._index = index
 
+    def opened(self) -> tuple[int, FrameIndex]:
+        """Open the file: a descriptor, for the caller to close, and the index of just these bytes."""
+        with self._swap:
+            index = self.index
+            fd = self.disk.open(self.path)
+            if self.disk.size(fd) >= index.end_bytes:
+                return fd, index
+            self.disk.close(fd)
+            self._index = None  # another process rewrote the file since its index was read
+            return self.disk.open(self.path), self.index
+
+    def take_over(self, index: FrameIndex) -> None:
+        """Put the file that was staged for this one in its place; not durable until the directory is synced."""
+        with self._swap:
+            self.disk.rename(self.path + TEMPORARY, self.path)
+            self._index = index
+
     def _stored_index(self) -> FrameIndex | None:
-        data = read_whole(self.disk, self.index_path, _INDEX_BYTES_MAX)
+        data = read_whole(self.disk, self.index_path, INDEX_BYTES_MAX)
         if data is None:
             return None
         try:
@@ -109,20 +130,34 @@ class SegmentFile:
 
     def pieces(self, at: int, stop: int) -> Iterator[tuple[int, list[Frame]]]:
         """Read frames from byte ``at`` to ``stop``: (offset, frames) by the piece; Corrupt at the first bad one."""
-        salt = self.head().salt
         fd = self.disk.open(self.path)
         try:
-            while at < stop:
-                found = frames.split(self.disk.read(fd, min(READ_BYTES, stop - at), at), salt)
-                if not found.frames and stop - at > READ_BYTES and isinstance(found.flaw, Torn):
-                    found = frames.split(self.disk.read(fd, min(FRAME_BYTES_MAX, stop - at), at), salt)
-                if found.frames:
-                    yield at, found.frames
-                at += found.used
-                if found.flaw is not None and (not isinstance(found.flaw, Torn) or not found.frames):
-                    raise found.flaw.at(self.path, at)
+            yield from self._pieces(fd, at, stop)
         finally:
             self.disk.close(fd)
+
+    def pieces_from(self, seq: int) -> Iterator[tuple[int, list[Frame]]]:
+        """Read frames from the one that holds ``seq`` to the last: (offset, frames) by the piece; Corrupt."""
+        fd, index = self.opened()
+        try:
+            yield from self._pieces(fd, index.find(seq).offset, index.end_bytes)
+        finally:
+            self.disk.close(fd)
+
+    def _pieces(self, fd: int, at: int, stop: int) -> Iterator[tuple[int, list[Frame]]]:
+        salt = self.head().salt
+        while at < stop:
+            data = self.disk.read(fd, min(READ_BYTES, stop - at), at)
+            if not data:
+                raise Torn(f"the file ends before byte {stop}", self.path, at)
+            found = frames.split(data, salt)
+            if not found.frames and stop - at > READ_BYTES and isinstance(found.flaw, Torn):
+                found = frames.split(self.disk.read(fd, min(FRAME_BYTES_MAX, stop - at), at), salt)
+            if found.frames:
+                yield at, found.frames
+            at += found.used
+            if found.flaw is not None and (not isinstance(found.flaw, Torn) or not found.frames):
+                raise found.flaw.at(self.path, at)
 
 
 def _check_follows(head: frames.Head, seq: int, bytes_left: int) -> None:
@@ -153,7 +188,8 @@ class Segments:
         self.disk, self.directory = disk, directory
         self._files = list(files)
         self._firsts = [file.first_seq for file in files]
-        self._open: OrderedDict[int, int] = OrderedDict()  # first seq -> descriptor, least recently used first
+        # first seq -> descriptor and the index of its bytes, least recently used first
+        self._open: OrderedDict[int, tuple[int, FrameIndex]] = OrderedDict()
 
     @classmethod
     def found(cls, disk: Disk, directory: str) -> "Segments":
@@ -192,8 +228,7 @@ class Segments:
         """Read the records from ``start`` up to ``stop``, some at a time; each piece but the last ends with a frame."""
         while start < stop:
             file = self._holding(start)
-            offset = file.index.find(start).offset
-            for at, found in file.pieces(offset, file.index.end_bytes):
+            for at, found in file.pieces_from(start):
                 for some in _gathered(found):
                     records = self._decoded(file, at, some)
                     first, end = records[0].seq, records[-1].seq + 1
@@ -222,8 +257,8 @@ class Segments:
     def stored(self, seq: int) -> bytes:
         """Read one record's stored bytes, unchecked; Absent if there is none."""
         file = self._holding(seq)
-        fd = self._descriptor(file)
-        place = file.index.find(seq)
+        fd, index = self._opened(file)
+        place = index.find(seq)
         table = place.offset + frames.HEAD_BYTES + 5
         position = seq - place.first_seq
         if position:
@@ -252,26 +287,33 @@ class Segments:
         if at < 0:
             return None
         file = self._files[at]
-        place = file.index.ending_at(size)
-        return self._frame_head(file, place).root if place is not None else None
+        fd, index = self._opened(file)
+        place = index.ending_at(size)
+        return self._frame_head(file, fd, place).root if place is not None else None
 
-    def _frame_head(self, file: SegmentFile, place: Place) -> frames.Head:
-        data = self.disk.read(self._descriptor(file), frames.HEAD_BYTES, place.offset)
+    def _frame_head(self, file: SegmentFile, fd: int, place: Place) -> frames.Head:
+        data = self.disk.read(fd, frames.HEAD_BYTES, place.offset)
         try:
             return frames.decode_head(data, 0, file.head().salt)
         except Corrupt as flaw:
             raise flaw.at(file.path, place.offset) from None
 
-    def _descriptor(self, file: SegmentFile) -> int:
-        fd = self._open.get(file.first_seq)
-        if fd is None:
+    def _opened(self, file: SegmentFile) -> tuple[int, FrameIndex]:
+        found = self._open.get(file.first_seq)
+        if found is None:
             if len(self._open) >= OPEN_SEGMENTS_MAX:
-                self.disk.close(self._open.popitem(last=False)[1])
-            fd = self._open[file.first_seq] = self.disk.open(file.path)
+                self.disk.close(self._open.popitem(last=False)[1][0])
+            found = self._open[file.first_seq] = file.opened()
         self._open.move_to_end(file.first_seq)
-        return fd
+        return found
+
+    def let_go(self, first_seq: int) -> None:
+        """Close what is open of a segment that was rewritten: until then the owner reads its former bytes."""
+        found = self._open.pop(first_seq, None)
+        if found is not None:
+            self.disk.close(found[0])
 
     def close(self) -> None:
         """Close what is open; nothing is lost by it."""
         while self._open:
-            self.disk.close(self._open.popitem()[1])
+            self.disk.close(self._open.popitem()[1][0])
