@@ -44,6 +44,12 @@ OPEN_SEGMENTS_MAX = 128
 
 # At shutdown what is queued is written for so long; then the process goes, as in a crash.
 DRAIN_S_MAX = 5.0
+# After a failure the log is reopened: first after a pause in which everyone hears of it, then ever less often. A try on
+# a full disk costs one refused write; two seconds is what an operator who has made room waits at most.
+REOPEN_S_MIN = 0.1
+REOPEN_S_MAX = 2.0
+# A disk that has less room than the largest frame would fail again at once: it counts as full until it has.
+REOPEN_ROOM_BYTES = FRAME_BYTES_MAX
 # Signing and four syscalls: once a second costs nothing and bounds what an unclean stop leaves unproven.
 CHECKPOINT_S = 1.0
 CHECKPOINT_BYTES_MAX = 4_096
@@ -56,6 +62,11 @@ VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
 # -- erasure --
 # Ranges of seqs in one `log.erased`: at 19 bytes each within a payload; what needs more is told by several.
 ERASED_RANGES_MAX = 65_536
+# An erasure's job file: ranges for a tenth of ten million records, one apart from the other.
+ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
+
+# What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
+RETENTION_STEP_RECORDS = 2_048
 
 assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
 assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX

@@ -41,6 +41,7 @@ class TableView(ABC):
         )
         found = self.bookmark()
         self._position = self._sealed = found[2] if found else 0
+        self._changing = False  # whether a transaction of ours is open
 
     @property
     def position(self) -> int:
@@ -63,23 +64,48 @@ class TableView(ABC):
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
         mine = [record for record in records if record.kind in self.kinds]
-        if mine and not self.db.in_transaction:
-            self.db.execute("BEGIN")
+        if mine:
+            self._change()
         for record in mine:
             self.fold(record)
         self._position = position
 
     def commit(self, origin: str, root: bytes) -> None:
         """Seal rows and bookmark in one transaction; ``root`` is the log's at `position`. Nothing new: no write."""
-        if self._position == self._sealed and not self.db.in_transaction:
+        if self._position == self._sealed and not self._changing:
             return
-        if not self.db.in_transaction:
-            self.db.execute("BEGIN")
+        self._change()
         self.db.execute(
             "INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?, ?, ?)", (self.version, origin, self._position, root)
         )
         self.db.execute("COMMIT")
-        self._sealed = self._position
+        self._sealed, self._changing = self._position, False
+
+    def _change(self) -> None:
+        """Have a transaction open; sqlite3.OperationalError where SQLite has given ours up, and with it rows."""
+        if self.is_given_up:
+            raise sqlite3.OperationalError("a full or failing disk made SQLite give a transaction up")
+        if not self._changing:
+            self.db.execute("BEGIN")
+            self._changing = True
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether rows that were folded are gone again, with a transaction that SQLite gave up."""
+        return self._changing and not self.db.in_transaction
+
+    def restart(self) -> None:
+        """Go back to what was sealed last: the way on after SQLite could not write. Then fold again from `position`."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+        type(self).__init__(self, self.db)
+
+    def may_spill(self, allowed: bool) -> None:
+        """Say whether a transaction that outgrows the cache may go to the disk before its end, as it usually may.
+
+        Where the disk is full, even a question that needs room in the cache would make SQLite give up the transaction.
+        """
+        self.db.execute(f"PRAGMA cache_spill = {'ON' if allowed else 'OFF'}")
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Every row of every table, in an order that depends on the rows alone."""

@@ -63,7 +63,7 @@ class MemoryLog:
         self.durable_size = len(self.records)
         self.failure: LogFailed | None = None
         self.news = trio.lowlevel.ParkingLot()
-        self._failed = trio.Event()
+        self._failed, self._restored = trio.Event(), trio.Event()
         self._queued = trio.Event()
 
     @property
@@ -100,7 +100,7 @@ class MemoryLog:
         await self.durable(first + len(drafts))
         return first
 
-    async def durable(self, seq_end: int) -> None:
+    async def durable(self, seq_end: int, term: int | None = None) -> None:
         while self.durable_size < seq_end:
             if self.failure:
                 raise self.failure
@@ -127,9 +127,24 @@ class MemoryLog:
         assert self.failure is not None
         return self.failure
 
+    async def reopened(self) -> None:
+        while self.failure is not None:
+            await self._restored.wait()
+
+    def restore(self, lost: bool = True) -> None:
+        """Be reopened: what was not durable is lost, or turns out to be durable after all."""
+        if lost:
+            del self.records[self.durable_size :]
+        self.durable_size = len(self.records)
+        self.failure = None
+        self._failed = trio.Event()
+        self._restored.set()
+        self.news.unpark_all()
+
     def break_down(self, failure: LogFailed | None = None) -> None:
         """Fail closed: what is not durable never will be, and everyone hears of it."""
         self.failure = self.failure or failure or LogFailed("the disk said no")
+        self._restored = trio.Event()
         self._failed.set()
         self.news.unpark_all()
 

@@ -175,6 +175,17 @@ def remove(disk: Disk, path: str) -> bool:
     return found
 
 
+def probe(disk: Disk, path: str, size: int) -> None:
+    """Find out whether the disk takes ``size`` bytes now, in a temporary file that is gone after it."""
+    temporary = path + TEMPORARY
+    fd = disk.open(temporary, create=True)
+    try:
+        append(disk, fd, bytes(size), 0)
+    finally:
+        disk.close(fd)
+        disk.unlink(temporary)
+
+
 def make_directories(disk: Disk, path: str, *, secret: bool = False) -> None:
     """Make a directory and whatever above it is missing."""
     parent = os.path.dirname(path)

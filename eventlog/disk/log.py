@@ -2,6 +2,12 @@
 
 Only the writer task changes it; only durable records are ever given out. Open it with `open_log`, run `Log.run` in a
 nursery, close it when that nursery is done.
+
+A disk that fails (full, or broken) closes the log for writing at once, and never for reading. From then on it is
+reopened, under the lock that it holds all along, by the recovery of every start, again and again until one succeeds:
+see `run`. A reopening is a new term. Seqs that were handed out and did not become durable are handed out again, so
+nothing that was submitted in one term may be asked for in the next; who waits for it is told `LogFailed`. What became
+of it (lost, or durable after all) shows in the log, to followers as to everyone.
 """
 
 import os
@@ -11,13 +17,22 @@ from typing import Protocol, Self
 import trio
 
 from eventlog import chronicle
+from eventlog.checkpoint import Checkpoint
+from eventlog.disk import erase
 from eventlog.disk.cursor import Cursor, Tail
 from eventlog.disk.durable import Disk, RealDisk
 from eventlog.disk.recovery import TornTail
 from eventlog.disk.store import Birth, Store, open_store
 from eventlog.disk.writer import Batch, Hop, Writer, in_thread
-from eventlog.errors import Absent, LogFailed
-from eventlog.limits import QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX, SEGMENT_BYTES_MAX
+from eventlog.errors import Absent, Corrupt, LogFailed
+from eventlog.limits import (
+    DRAIN_S_MAX,
+    QUEUE_BYTES_MAX,
+    QUEUE_RECORDS_MAX,
+    REOPEN_S_MAX,
+    REOPEN_S_MIN,
+    SEGMENT_BYTES_MAX,
+)
 from eventlog.record import Draft, Record
 
 
@@ -74,11 +89,13 @@ class Appendable(Readable, Protocol):
 
     async def append_many(self, drafts: Sequence[Draft]) -> int: ...
 
-    async def durable(self, seq_end: int) -> None: ...
+    async def durable(self, seq_end: int, term: int | None = None) -> None: ...
 
     def follow(self, start: int) -> Follower: ...
 
     async def failed(self) -> LogFailed: ...
+
+    async def reopened(self) -> None: ...
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None: ...
 
@@ -102,12 +119,29 @@ class Log:
         self.store = store
         self.torn: TornTail | None = store.torn
         self._durable_size, self._root = store.tree.size, store.tree.root()
-        self._hop = hop
-        self._writer = Writer(
-            store, now_ns, self._publish, records_max=queue_records_max, bytes_max=queue_bytes_max, hop=hop
+        self._hop, self._now_ns = hop, now_ns
+        self._records_max, self._bytes_max = queue_records_max, queue_bytes_max
+        self.term = 0  # how often it was reopened
+        self.reopenings_failed = 0  # tries that came to nothing, ever; `failure` tells of the last
+        self._writer = self._new_writer()
+        self._down, self._up, self._closing = trio.Event(), trio.Event(), trio.Event()
+        self._up.set()
+        self._abandoned = False  # a thread still runs and holds the store's files
+        self._tell_torn()
+
+    def _new_writer(self) -> Writer:
+        return Writer(
+            self.store,
+            self._now_ns,
+            self._publish,
+            records_max=self._records_max,
+            bytes_max=self._bytes_max,
+            hop=self._hop,
         )
-        if store.torn is not None:
-            self.submit([_recovered(store.torn, now_ns())])
+
+    def _tell_torn(self) -> None:
+        if self.store.torn is not None:
+            self.submit([_recovered(self.store.torn, self._now_ns())])
 
     @property
     def durable_size(self) -> int:
@@ -126,7 +160,7 @@ class Log:
 
     @property
     def failure(self) -> LogFailed | None:
-        """Why the log takes no more records, or None while it does."""
+        """Why the log takes no records now, or None while it does."""
         return self._writer.failure
 
     @property
@@ -152,17 +186,27 @@ class Log:
         Cancelled while it waits for room: nothing was appended. Cancelled later: the records will commit, unless the
         log fails; the caller does not learn which.
         """
-        await self._writer.room()
-        first = self._writer.submit(drafts)
-        await self.durable(first + len(drafts))
+        writer = self._writer
+        await writer.room()
+        first = writer.submit(drafts)
+        await self._durable(writer, first + len(drafts))
         return first
 
-    async def durable(self, seq_end: int) -> None:
-        """Wait until every record before ``seq_end`` is durable; raises LogFailed if they never will be."""
-        while self._durable_size < seq_end:
-            batch = self._writer.batch_of(seq_end - 1)
-            if self.failure is not None:
-                raise self._writer.failure_for_one()
+    async def durable(self, seq_end: int, term: int | None = None) -> None:
+        """Wait until every record before ``seq_end`` is durable; raises LogFailed if they may never be.
+
+        Call it before anything else is awaited, or with the `term` that the records were submitted in: after a
+        reopening the same seqs are other records.
+        """
+        if term is not None and term != self.term:
+            raise LogFailed("the log failed and was reopened since: whether the records are in it, it shows itself")
+        await self._durable(self._writer, seq_end)
+
+    async def _durable(self, writer: Writer, seq_end: int) -> None:
+        while writer.durable_size < seq_end:
+            batch = writer.batch_of(seq_end - 1)
+            if writer.failure is not None:
+                raise writer.failure_for_one()
             assert batch is not None, f"nobody submitted record {seq_end - 1}"
             await batch.done.wait()
 
@@ -170,6 +214,10 @@ class Log:
         self._durable_size, self._root = batch.end_seq, batch.root
         self.tail.add(batch)
         self.news.unpark_all()
+
+    def forget_tail(self) -> None:
+        """Let go of the records kept for followers: some were erased, and are read from the disk from now on."""
+        self.tail.clear()
 
     def root_at(self, size: int) -> bytes:
         """Give the root over the first ``size`` records; a frame must end there, as at every follower's place."""
@@ -215,18 +263,96 @@ class Log:
         return found
 
     async def failed(self) -> LogFailed:
-        """Wait until the log takes no more records, and give the reason (LogClosed after an orderly end)."""
-        await self._writer.failed.wait()
-        assert self.failure is not None
-        return self.failure
+        """Wait until the log takes no records, and give the reason (LogClosed after an orderly end)."""
+        while self._writer.failure is None:
+            await self._down.wait()
+        return self._writer.failure_for_one()
+
+    async def reopened(self) -> None:
+        """Wait until the log takes records (again). After an orderly end that never comes."""
+        while self._writer.failure is not None:
+            await self._up.wait()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled; what is queued is still written, within a deadline. A failed log stays readable."""
-        await self._writer.run(task_status)
+        """Write until cancelled, reopening whenever the disk has failed; reading goes on all the while.
+
+        Cancelled: it takes no more, what is queued is written for at most DRAIN_S_MAX, and the log is signed off.
+        A log that is failed then stays so, for the next start to recover.
+        """
+        async with trio.open_nursery() as nursery:
+            shield = trio.CancelScope(shield=True)
+            nursery.start_soon(self._supervise, shield)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                # The shield gets its deadline when the cancellation comes, so that a commit in flight has all of it.
+                shield.deadline = trio.current_time() + DRAIN_S_MAX
+                self._closing.set()
+                self._writer.close()
+
+    async def _supervise(self, shield: trio.CancelScope) -> None:
+        failure = LogFailed("the writer ended by a bug")
+        try:
+            with shield:
+                failure = await self._write_on()
+            if shield.cancelled_caught:
+                self._abandoned = True
+                failure = LogFailed(f"the disk took longer than {DRAIN_S_MAX} s at shutdown")
+        finally:
+            self._fail(failure)
+
+    async def _write_on(self) -> LogFailed:
+        """Write, reopen, write on; give the reason for the end."""
+        while True:
+            failure = await self._writer.write()
+            if self._closing.is_set():
+                return failure
+            self._fail(failure)
+            await self._reopen()
+            if self._closing.is_set():
+                return failure
+
+    def _fail(self, failure: LogFailed) -> None:
+        self._writer.fail(failure)
+        self._up = trio.Event()
+        self._down.set()
+
+    async def _reopen(self) -> None:
+        """Try until it succeeds or the log is closed, first after REOPEN_S_MIN, then ever less often."""
+        pause_s = REOPEN_S_MIN
+        while not self._closing.is_set():
+            # Never at once: whoever waits for what failed is to hear of it before a new term begins.
+            with trio.move_on_after(pause_s):
+                await self._closing.wait()
+                return
+            try:
+                await self._reopen_once()
+            except (OSError, Corrupt) as error:
+                self.reopenings_failed += 1
+                self._writer.failure = LogFailed(f"the log's disk failed and it cannot be reopened yet: {error}")
+                pause_s = min(2 * pause_s, REOPEN_S_MAX)
+            else:
+                return
+
+    async def _reopen_once(self) -> None:
+        known = Checkpoint(self.origin, self._durable_size, self._root)
+        found: list[Store] = []
+        await self._hop(lambda: found.append(self.store.reopened(known)))
+        failed, self.store = self.store, found[0]
+        failed.retire()
+        self.torn = self.store.torn
+        self._durable_size, self._root = self.store.tree.size, self.store.tree.root()
+        self.term += 1
+        self._writer = self._new_writer()
+        self._tell_torn()
+        self._down = trio.Event()
+        self._up.set()
+        self.news.unpark_all()  # what the failed term left behind may be durable now
 
     def close(self) -> None:
         """Give the files and the lock back. Call it when `run` has ended."""
-        if not self._writer.abandoned:
+        if not self._abandoned:
             self.store.close()
 
     def __enter__(self) -> Self:
@@ -258,5 +384,11 @@ def open_log(
     Raises Locked (another process has it), Corrupt (damage: file, byte, and a way on are in the text) or OSError.
     """
     birth = Birth(origin, clock.now_ns(), clock.random_bytes(44))
-    store = open_store(disk or RealDisk(), os.fspath(directory), birth, segment_bytes_max=segment_bytes_max)
+    disk = disk or RealDisk()
+    store = open_store(disk, os.fspath(directory), birth, segment_bytes_max=segment_bytes_max)
+    try:
+        erase.finish(disk, os.fspath(directory), store, clock.now_ns())
+    except BaseException:
+        store.close()
+        raise
     return Log(store, clock.now_ns, queue_records_max=queue_records_max, queue_bytes_max=queue_bytes_max, hop=hop)

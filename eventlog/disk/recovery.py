@@ -61,9 +61,12 @@ class Scan(msgspec.Struct):
     flaw: Corrupt | None
 
 
-def recover(disk: Disk, directory: str, origin: str, public_key: bytes) -> Recovered:
-    """Open the segments of a log that has at least one. Damage is Corrupt, with file, byte and the way on."""
-    checkpoint = read_checkpoint(disk, directory, origin, public_key)
+def recover(disk: Disk, directory: str, origin: str, public_key: bytes, known: Checkpoint | None = None) -> Recovered:
+    """Open the segments of a log that has at least one. Damage is Corrupt, with file, byte and the way on.
+
+    ``known`` stands in the place of the signed checkpoint where this very process knows that more was synced.
+    """
+    checkpoint = known or read_checkpoint(disk, directory, origin, public_key)
     segments = Segments.found(disk, directory)
     _finish_rewrite(disk, segments)
     _check_row(segments, origin)
@@ -194,13 +197,13 @@ def _hold_against(segments: Segments, scan: Scan, checkpoint: Checkpoint) -> Non
         return
     last = segments[-1]
     root = scan.proven_root if checkpoint.size >= last.first_seq else segments.root_at(checkpoint.size)
+    segments.close()
     if root != checkpoint.root:
         raise _refusal(
             f"the tree over the first {checkpoint.size} records is not the one that the checkpoint signed",
             last.path,
             scan.proven[0],
         )
-    segments.close()
 
 
 def _prove(disk: Disk, segments: Segments, scan: Scan) -> None:

@@ -4,6 +4,7 @@
 only once what they wrote is durable; whatever they raise means that the store is not to be used again.
 """
 
+from contextlib import suppress
 from os.path import join
 
 import msgspec
@@ -24,12 +25,13 @@ from eventlog.disk.durable import Disk
 from eventlog.disk.recovery import CHECKPOINT_FILE, Recovered, leftovers, recover, seal
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.errors import Corrupt
-from eventlog.limits import SEGMENT_BYTES_MAX
+from eventlog.limits import REOPEN_ROOM_BYTES, SEGMENT_BYTES_MAX
 from eventlog.origin import Origin
 
 LOCK_FILE = "LOCK"
 LOG_DIRECTORY, KEY_DIRECTORY, VIEW_DIRECTORY = "log", "keys", "views"
 KEY_FILE = "log.pem"
+PROBE_FILE = "room"
 _KEY_BYTES_MAX = 4_096
 
 
@@ -58,12 +60,14 @@ class Store:
         self.tree, self.epoch, self.torn, self.signed = found.tree, found.epoch, found.torn, found.checkpoint
         self._key, self._lock = key, lock
         self._segment_bytes_max = segment_bytes_max
+        self._rolling = False  # whether the next frame begins a segment, however short the last one is
         self._fd = disk.open(found.segments[-1].path, create=True)
 
     def commit(self, frame: bytes, *, first_seq: int, count: int, time_ns: int, frontier: tuple[bytes, ...]) -> None:
         """Append one frame and sync it; ``frontier`` is the tree's before it, for a segment that begins with it."""
         index = self.segments[-1].index
-        if len(index) and index.end_bytes + len(frame) > self._segment_bytes_max:
+        full = index.end_bytes + len(frame) > self._segment_bytes_max
+        if len(index) and (full or self._rolling):
             self._rotate(first_seq, time_ns, frontier)
             index = self.segments[-1].index
         durable.append(self.disk, self._fd, frame, index.end_bytes)
@@ -77,6 +81,15 @@ class Store:
         old, self._fd = self._fd, self.disk.open(file.path, create=True)
         self.disk.close(old)
         self.segments.add(file)
+        self._rolling = False
+
+    def roll(self) -> None:
+        """Have the next frame begin a segment, so that none before it grows any more."""
+        self._rolling = True
+
+    def rotate(self, time_ns: int) -> None:
+        """Begin a segment now, where no writer runs yet."""
+        self._rotate(self.tree.size, time_ns, self.tree.frontier())
 
     def sign(self, size: int, root: bytes) -> None:
         """Replace the checkpoint by one over ``size`` records, all of them durable."""
@@ -84,6 +97,35 @@ class Store:
         note = checkpoints.sign(checkpoint, self._key)
         durable.replace(self.disk, join(self.segments.directory, CHECKPOINT_FILE), note)
         self.signed = checkpoint
+
+    def reopened(self, known: Checkpoint) -> "Store":
+        """Recover after a failure, under the same lock: a new store, or OSError or Corrupt and nothing has changed.
+
+        ``known`` is what was synced with success, whether it was signed or not: of that nothing is moved, so who reads
+        it meanwhile is not disturbed; what stands behind it is rewritten. It goes on in a new segment: a file that
+        could not be written or synced is not written to again.
+        """
+        directory = self.segments.directory
+        _sweep(self.disk, directory)
+        durable.probe(self.disk, join(directory, PROBE_FILE), min(REOPEN_ROOM_BYTES, self._segment_bytes_max))
+        found = recover(self.disk, directory, self.origin.name, self.origin.public_key, known)
+        found.checkpoint = self.signed
+        store = Store(
+            self.disk,
+            found,
+            self.origin,
+            key=self._key,
+            lock=self._lock,
+            segment_bytes_max=self._segment_bytes_max,
+        )
+        store._rolling = True
+        return store
+
+    def retire(self) -> None:
+        """Close the files of a store that failed; its successor has the lock."""
+        self.segments.close()
+        with suppress(OSError):  # of a descriptor whose writes failed nothing more is asked
+            self.disk.close(self._fd)
 
     def close(self) -> None:
         """Close every file and free the lock. Durability is not its business: that was done by each commit."""
@@ -99,11 +141,7 @@ def open_store(disk: Disk, directory: str, birth: Birth, *, segment_bytes_max: i
     try:
         origin, key = _identity(disk, directory, birth)
         log_directory = join(directory, LOG_DIRECTORY)
-        # A name may be readable and yet not durable, where an earlier process failed to sync it. Nothing is built on it
-        # before it is.
-        disk.sync_directory(log_directory)
-        for name in leftovers(disk.entries(log_directory)):
-            disk.unlink(join(log_directory, name))
+        _sweep(disk, log_directory)
         if not len(Segments.found(disk, log_directory)):
             _new_segment(disk, log_directory, segment.Head(origin.name, 0, birth.time_ns, 1, origin.salt, ()))
         found = recover(disk, log_directory, origin.name, origin.public_key)
@@ -111,6 +149,14 @@ def open_store(disk: Disk, directory: str, birth: Birth, *, segment_bytes_max: i
     except BaseException:
         disk.close(lock)
         raise
+
+
+def _sweep(disk: Disk, log_directory: str) -> None:
+    # A name may be readable and yet not durable, where an earlier try failed to sync it. Nothing is built on it before
+    # it is.
+    disk.sync_directory(log_directory)
+    for name in leftovers(disk.entries(log_directory)):
+        disk.unlink(join(log_directory, name))
 
 
 def _new_segment(disk: Disk, directory: str, head: segment.Head) -> SegmentFile:

@@ -4,8 +4,9 @@
 frames it, and hands it to a thread for one write and one fdatasync. There is no linger: waiting for company measured
 slower (23k against 58k records/s). Each batch owns its one event, bound when a record joins it; an event shared by
 batches and replaced loses wake-ups.
-Fail closed: after the first failed write or sync nothing is acknowledged, nothing is tried again, and every waiter and
-every later submit gets LogFailed, until the log is reopened.
+Fail closed: after the first failed write or sync this writer acknowledges nothing and tries nothing again; every waiter
+and every later submit gets LogFailed. A writer never comes back: a log that was reopened has a new one, so that nobody
+who was told of a failure, or has yet to hear of it, can take another's record for his own.
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ import trio
 from eventlog import frame as frames
 from eventlog.disk.store import Store
 from eventlog.errors import LogClosed, LogFailed, LogFull
-from eventlog.limits import CHECKPOINT_S, DRAIN_S_MAX, FRAME_BYTES_MAX, FRAME_RECORDS_MAX
+from eventlog.limits import CHECKPOINT_S, FRAME_BYTES_MAX, FRAME_RECORDS_MAX
 from eventlog.record import Draft, Encoded, Record, encode
 
 
@@ -91,9 +92,8 @@ class Writer:
         hop: Hop = in_thread,
     ) -> None:
         self.store = store
-        self.next_seq = store.tree.size
+        self.next_seq = self.durable_size = store.tree.size
         self.failure: LogFailed | None = None
-        self.failed = trio.Event()
         self._now_ns, self._publish, self._hop = now_ns, publish, hop
         self._records_max, self._bytes_max = records_max, bytes_max
         self._waiting: deque[Batch] = deque()  # taken from the left; the last one is open for joining
@@ -102,7 +102,6 @@ class Writer:
         self._room = trio.lowlevel.ParkingLot()
         self._wake = trio.Event()
         self._closing = False
-        self.abandoned = False  # a thread still runs and holds the store's files
 
     @property
     def queued_records(self) -> int:
@@ -172,48 +171,32 @@ class Writer:
         # From the right: whoever waits has just submitted.
         return next((batch for batch in reversed(self._waiting) if batch.first_seq <= seq), None)
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled; then take no more, write what is queued for at most DRAIN_S_MAX, and sign off."""
-        async with trio.open_nursery() as nursery:
-            shield = trio.CancelScope(shield=True)
-            nursery.start_soon(self._write, shield)
-            task_status.started()
-            try:
-                await trio.sleep_forever()
-            finally:
-                # The shield gets its deadline when the cancellation comes, so that a commit in flight has all of it.
-                shield.deadline = trio.current_time() + DRAIN_S_MAX
-                self._closing = True
-                self._wake.set()
+    def close(self) -> None:
+        """Take no more once what is queued is written; `write` then ends."""
+        self._closing = True
+        self._wake.set()
 
-    async def _write(self, shield: trio.CancelScope) -> None:
-        failure = LogFailed("the writer ended by a bug")
+    async def write(self) -> LogFailed:
+        """Write until `close`, and what is queued then, or until the disk fails; give what to `fail` with."""
         try:
-            with shield:
-                failure = await self._write_all()
-            if shield.cancelled_caught:
-                self.abandoned = True
-                failure = LogFailed(f"the disk took longer than {DRAIN_S_MAX} s at shutdown")
-        finally:
-            self._fail(failure)
-
-    async def _write_all(self) -> LogFailed:
-        next_sign = trio.current_time()
-        try:
-            while self._waiting or not self._closing:
-                unsigned = self._committed != self.store.signed.size
-                if unsigned and trio.current_time() >= next_sign:
-                    next_sign = trio.current_time() + CHECKPOINT_S
-                    await self._sign()
-                elif self._waiting:
-                    await self._commit(self._waiting.popleft())
-                else:
-                    await self._idle(next_sign if unsigned else float("inf"))
-            if self._committed != self.store.signed.size:
-                await self._sign()
+            await self._write_all()
         except OSError as error:
             return LogFailed(f"the log's disk failed and nothing more is taken: {error}")
         return LogClosed("the log was closed")
+
+    async def _write_all(self) -> None:
+        next_sign = trio.current_time()
+        while self._waiting or not self._closing:
+            unsigned = self._committed != self.store.signed.size
+            if unsigned and trio.current_time() >= next_sign:
+                next_sign = trio.current_time() + CHECKPOINT_S
+                await self._sign()
+            elif self._waiting:
+                await self._commit(self._waiting.popleft())
+            else:
+                await self._idle(next_sign if unsigned else float("inf"))
+        if self._committed != self.store.signed.size:
+            await self._sign()
 
     @property
     def _committed(self) -> int:
@@ -251,12 +234,13 @@ class Writer:
             lambda: self.store.commit(frame, first_seq=first_seq, count=count, time_ns=time_ns, frontier=frontier)
         )
         self._taken = None
+        self.durable_size = batch.end_seq
         self._publish(batch)
         batch.done.set()
 
-    def _fail(self, failure: LogFailed) -> None:
+    def fail(self, failure: LogFailed) -> None:
+        """Take nothing more, and tell whoever waits."""
         self.failure = failure
-        self.failed.set()
         self._room.unpark_all()
         lost = [self._taken, *self._waiting] if self._taken else list(self._waiting)
         self._waiting.clear()

@@ -1,20 +1,32 @@
 """The log together with the views that follow it: where every decision is recorded.
 
 `record` answers once the drafts are durable and every view has taken them in, so that whatever a client asks next is
-already true. One task (`run`) folds; it reads the log through the same cursor as everybody else. When the log fails
-closed, whoever waits for a record that will never be durable is told so, with LogFailed.
+already true. One task (`run`) folds; it reads the log through the same cursor as everybody else.
+When the disk fails, under the log or under a view, whoever waits is told so with LogFailed, and no facts are taken
+until the log was reopened and every view shows all that is durable: a decision over less would let a nonce be used
+twice. The views are read all the while; what SQLite gave up is folded again in memory, and sealed later.
 This module must not know what any fact means.
 """
 
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import structlog
 import trio
 
 from eventlog.disk.log import Appendable
 from eventlog.errors import LogClosed, LogFailed
+from eventlog.limits import REOPEN_S_MAX
 from eventlog.record import Draft, Record
 from eventlog.view import TableView
+
+DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+
+
+class Unwritable(Exception):
+    """A view's file cannot be written now."""
 
 
 class Ticket:
@@ -26,6 +38,11 @@ class Ticket:
         self.seq_end = seq_end
         self._done = trio.Event()
         self._failure: LogFailed | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody need wait any longer: the views show the records, or the log failed."""
+        return self._done.is_set()
 
     async def wait(self) -> None:
         """Wait until the records are durable and every view shows them; raises LogFailed if they never will be."""
@@ -49,7 +66,27 @@ class Ledger:
         self.applied = min((view.position for view in views.values()), default=log.durable_size)
         self._waiters: deque[Ticket] = deque()  # in order of seq: submits are
         self._folded = trio.lowlevel.ParkingLot()
+        self._behind: LogFailed | None = None  # the log failed, and the views do not show yet what became of it
+        self._unsealed: LogFailed | None = None  # a view could not be written
+        self._broken: set[str] = set()  # the views that may show a batch by half
+        self._changed = trio.lowlevel.ParkingLot()  # one of the two has come or gone
         self.watchers: list[Callable[[Sequence[Record]], None]] = []  # told what was just applied; must not wait
+
+    @property
+    def failure(self) -> LogFailed | None:
+        """Why no facts are taken now, or None while they are."""
+        return self.log.failure or self._behind or self._unsealed
+
+    async def failed(self) -> LogFailed:
+        """Wait until no facts are taken; give the reason."""
+        while (failure := self.failure) is None:
+            await self._changed.park()
+        return failure
+
+    async def restored(self) -> None:
+        """Wait until facts are taken (again)."""
+        while self.failure is not None:
+            await self._changed.park()
 
     async def record(self, drafts: Sequence[Draft]) -> int:
         """Append; return the first seq once all are durable and applied. Cancelled: it may still commit."""
@@ -61,8 +98,11 @@ class Ledger:
     def submit(self, drafts: Sequence[Draft]) -> tuple[int, Ticket]:
         """Enqueue without waiting (await ``log.room()`` first): (first seq, ticket to wait on).
 
-        Raises LogFailed once the log has failed closed.
+        Raises LogFailed while the log, or a view, has failed.
         """
+        refusal = self._behind or self._unsealed
+        if refusal is not None:
+            raise LogFailed(*refusal.args)
         first = self.log.submit(drafts)
         ticket = Ticket(first + len(drafts))
         self._waiters.append(ticket)
@@ -77,33 +117,124 @@ class Ledger:
         """Fold the log's news into the views, for ever; wake whoever waited for it. Cancelled: the views are sealed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._release_on_failure)
+                nursery.start_soon(self._watch_log)
                 task_status.started()
-                async for records in self.log.follow(self.applied):
-                    self._fold(records)
+                while True:
+                    try:
+                        await self._follow()
+                    except Unwritable as error:
+                        await self._mend(error)
         finally:
             self._release(LogClosed("the ledger was closed"))
-            for view in self.views.values():
-                view.commit(self.log.origin, self.log.root_at(view.position))
+            self._seal_at_the_end()
+
+    async def _follow(self) -> None:
+        async for records in self.log.follow(self.applied):
+            self._fold(records)
 
     def _fold(self, records: Sequence[Record]) -> None:
         position = records[-1].seq + 1
         for view in self.views.values():
-            view.apply(records, position)
-            if view.due:
-                view.commit(self.log.origin, self.log.root_at(position))
-        self.applied = position
-        self._folded.unpark_all()
+            # A view that took some of them in before another one failed takes in the rest.
+            at = max(0, view.position - records[0].seq)
+            with self._touching(view):
+                view.apply(records[at:] if at else records, position)
+                if view.due:
+                    view.commit(self.log.origin, self.log.root_at(position))
+        self._advance(position)
         for watch in self.watchers:
             watch(records)
         while self._waiters and self._waiters[0].seq_end <= position:
             self._waiters.popleft().settle()
 
-    async def _release_on_failure(self) -> None:
-        failure = await self.log.failed()
-        # What is durable is still folded and settled; what is behind it never will be.
-        while self._waiters and self._waiters[-1].seq_end > self.log.durable_size:
-            self._waiters.pop().settle(failure)
+    def _advance(self, position: int) -> None:
+        self.applied = position
+        self._folded.unpark_all()
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    async def _watch_log(self) -> None:
+        """Take no facts from the log's failure until the views show all that it left, lost or not."""
+        while True:
+            failure = self._behind = await self.log.failed()
+            # What is durable is still folded and settled; what is behind it may never be.
+            while self._waiters and self._waiters[-1].seq_end > self.log.durable_size:
+                self._waiters.pop().settle(failure)
+            self._let_views_spill(allowed=False)
+            self._changed.unpark_all()
+            await self.log.reopened()
+            await self.caught_up(self.log.durable_size)
+            self._behind = None
+            self._let_views_spill(allowed=self._unsealed is None)
+            self._changed.unpark_all()
+
+    async def _mend(self, error: Unwritable) -> None:
+        """A view could not be written: fold in memory what SQLite gave up, and seal when the disk takes it."""
+        while True:
+            self._unsealed = LogFailed(f"a view cannot be written: {error}")
+            self._let_views_spill(allowed=False)
+            self._release(self._unsealed)
+            self._changed.unpark_all()
+            try:
+                self._fold_again()
+                await trio.sleep(REOPEN_S_MAX)
+                await self.log.reopened()
+                self._fold_again()
+                self._seal()
+            except Unwritable as again:
+                error = again
+                await trio.lowlevel.checkpoint()
+            else:
+                break
+        self._unsealed = None
+        self._let_views_spill(allowed=self._behind is None)
+        self._changed.unpark_all()
+
+    def _fold_again(self) -> None:
+        """Bring every view to the log's end, from what it last sealed where its transaction is gone. Blocks."""
+        for view in self.views.values():
+            if view.is_given_up or view.name in self._broken:
+                view.restart()
+        self._broken.clear()
+        for records in self.log.read(min((view.position for view in self.views.values()), default=self.applied)):
+            end = records[-1].seq + 1
+            for view in self.views.values():
+                if view.position < end:
+                    with self._touching(view):
+                        view.apply([record for record in records if record.seq >= view.position], end)
+            if end > self.applied:
+                news = [record for record in records if record.seq >= self.applied]
+                self._advance(end)
+                for watch in self.watchers:
+                    watch(news)
+
+    def _let_views_spill(self, *, allowed: bool) -> None:
+        for view in self.views.values():
+            view.may_spill(allowed)
+
+    def _seal(self) -> None:
+        for view in self.views.values():
+            with self._touching(view):
+                view.commit(self.log.origin, self.log.root_at(view.position))
+
+    @contextmanager
+    def _touching(self, view: TableView) -> Iterator[None]:
+        """Tell the disk's refusal to write a view, which passes, from our bugs, which do not."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            self._broken.add(view.name)
+            # One without a code is the view's own: SQLite gave a transaction up behind its back.
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF not in DISK_ERRORS:
+                raise
+            raise Unwritable(f"{view.name}: {error}") from error
+
+    def _seal_at_the_end(self) -> None:
+        """Seal what can be; the next start folds again what cannot."""
+        try:
+            self._seal()
+        except Unwritable as error:
+            structlog.get_logger().warning("the views end unsealed; the next start folds again", error=str(error))
 
     def _release(self, failure: LogFailed) -> None:
         while self._waiters:
