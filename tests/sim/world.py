@@ -7,13 +7,13 @@ simulated, and trio's scheduler is seeded. What must hold after every life:
 - what was submitted together is there as a whole or not at all, once, and nothing else is there;
 - what one opening found, every later one finds;
 - a view, resumed from where it was last sealed, and one folded anew, both equal a slow oracle's;
-- a crash alone never makes the log refuse to open.
+- a crash alone never makes the log refuse to open; a fault alone never keeps it from being reopened in the process.
 """
 
 import random
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 
 import trio
@@ -21,9 +21,10 @@ from trio._core import _run as trio_run
 from trio.testing import MockClock
 
 from eventlog.chronicle import Recovered
+from eventlog.disk import recovery
 from eventlog.disk.log import Log, open_log
 from eventlog.disk.views import belongs, catch_up
-from eventlog.errors import LogFailed
+from eventlog.errors import LogClosed, LogFailed
 from eventlog.record import Draft, Record
 from eventlog.view import bookmark_of
 from gateway.serve.ledger import Ledger
@@ -31,7 +32,7 @@ from tests.eventlog.words import WordsView, oracle
 from tests.fakes import FakeClock
 from tests.sim.disk import FAIL, FAIL_PERSISTED, SHORT, PowerLost, SimDisk
 
-PLANTS = ("skip-fsync", "ack-before-sync")
+PLANTS = ("skip-fsync", "ack-before-sync", "trust-failed-sync")
 LIVES = 4
 CLIENTS = 4
 VIEW_SEALED_EVERY = 20  # records: often, so that crashes fall between seals
@@ -55,6 +56,12 @@ class SimView(WordsView):
     def commit(self, origin: str, root: bytes) -> None:
         super().commit(origin, root)
         self.sealed.append(self.db.serialize())
+
+    def restart(self) -> None:
+        """As any view; only that the world keeps what was sealed."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+        self.__init__(self.db, self.sealed)  # type: ignore[misc]
 
 
 class World:
@@ -149,9 +156,21 @@ class World:
                     await trio.lowlevel.checkpoint()
             if ending in {"power", "kill", "fault-power"}:
                 self.disk.turn_off()  # between two awaits, whatever runs: nothing changes on the disk from here on
+            elif ending == "fault":
+                await self._mended(ledger, view)
             nursery.cancel_scope.cancel()
         view.db.close()
         log.close()
+
+    async def _mended(self, ledger: Ledger, view: SimView) -> None:
+        """The faults are over: the log takes records again, in this process."""
+        self.disk.fault = _no_fault
+        with trio.move_on_after(60):
+            await ledger.restored()
+            first = await ledger.record(self._drafts(f"{len(self.notes)}.mended".encode()))
+            self.notes.append(f"mended in term {ledger.log.term} at {first}")
+            return
+        raise Wrong("the log was not reopened within a minute of a disk that works")
 
     def _resumed_view(self, log: Log) -> SimView:
         db = sqlite3.connect(":memory:", isolation_level=None)
@@ -173,8 +192,12 @@ class World:
             try:
                 with trio.move_on_after(self.dice.choice([0.001, 9])):
                     await self._append(ledger, drafts, view)
-            except LogFailed:
+            except LogClosed:
                 return
+            except LogFailed:
+                self.notes.append(f"refused {name} at {trio.current_time():.3f}")
+                if self.dice.random() < 0.5:
+                    await ledger.restored()
             await trio.sleep(self.dice.choice([0, 0, 0.01, 0.3]))
 
     def _drafts(self, submit: bytes) -> list[Draft]:
@@ -189,9 +212,9 @@ class World:
                 first = await log.append_many(drafts)
             case 1:
                 await log.room()
-                first = log.submit(drafts)
+                term, first = ledger.log.term, ledger.log.submit(drafts)
                 await trio.sleep(self.dice.uniform(0, 0.2))
-                await log.durable(first + len(drafts))
+                await log.durable(first + len(drafts), term)
             case _:
                 first = await ledger.record(drafts)
                 if view.position < first + len(drafts):
@@ -279,6 +302,17 @@ def _plant_skip_fsync(world: World) -> None:
     world.disk.datasync = datasync  # type: ignore[method-assign]
 
 
+@contextmanager
+def _plant_trust_failed_sync() -> Iterator[None]:
+    """The planted bug: what is readable is taken for durable, and not rewritten."""
+    prove = recovery._prove
+    recovery._prove = lambda disk, segments, scan: None
+    try:
+        yield
+    finally:
+        recovery._prove = prove
+
+
 def run_seed(seed: int, plant: str = "") -> str:
     """Live one seed's lives; give the digest of everything that happened. Raises Wrong (or whatever broke)."""
     trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
@@ -291,7 +325,8 @@ def run_seed(seed: int, plant: str = "") -> str:
         for _ in range(LIVES):
             await world.live()
 
-    trio.run(lives, clock=MockClock(autojump_threshold=0))
+    with _plant_trust_failed_sync() if plant == "trust-failed-sync" else nullcontext():
+        trio.run(lives, clock=MockClock(autojump_threshold=0))
     trace = sha256()
     for line in (*map(repr, world.disk.trace), *world.notes):
         trace.update(line.encode() + b"\n")
