@@ -50,6 +50,9 @@ API_BODY_BYTES_MAX = 262_144
 BODY_S_MAX = 15.0
 """A body must have come whole in this time, else 408: 256 KiB at 17 KiB/s."""
 
+PIECES_S_MAX = 1.0
+"""A webhook whose head and body are not whole after this time goes on through hypercorn, which has `BODY_S_MAX`."""
+
 BODIES_BYTES_MAX = 67_108_864
 """All bodies in memory at one time, as far as they have come; above, whoever sends more gets 503 and Retry-After."""
 
@@ -166,6 +169,26 @@ assert WELLKNOWN_BYTES_MAX <= PUSH_BODY_BYTES_MAX
 assert 5 * FIELD_BYTES_MAX + TITLE_BYTES_MAX + 256 < PAYLOAD_BYTES_MAX
 assert WELLKNOWN_FAILED_S <= WELLKNOWN_FRESH_S <= WELLKNOWN_STALE_S
 assert RETRY_MS_MIN <= QUOTA_MS <= RETRY_MS_MAX <= RETRY_AFTER_MS_MAX
+
+# -- push: the Matrix door, and ways out beside FCM -------------------------------------------------------------------
+
+MATRIX_DEVICES_MAX = 100
+"""Devices of one request: takos sends at most 40, homeservers 1. Above: 400."""
+
+MATRIX_FIELD_BYTES_MAX = 1_024
+"""A field of an event, as Sygnal cuts it; app ids are refused above it."""
+
+MATRIX_EXTRA_BYTES_MAX = 2_048
+"""A device's ``default_payload`` as JSON, which takos keeps to the same size. Above: the pushkey is rejected."""
+
+MATRIX_COUNTS_KEPT_MS = 60_000
+"""A push of unread counts alone is nobody's to repeat: it is remembered until its answer was surely given."""
+
+PUSHKEYS_GONE_MS = 90 * 86_400_000
+"""A pushkey that is gone is remembered so long; asked about again later, the push service is asked again."""
+
+assert MATRIX_EXTRA_BYTES_MAX < PAYLOAD_BYTES_MAX
+assert (2 * MATRIX_EXTRA_BYTES_MAX + PAYLOAD_BYTES_MAX) * MATRIX_DEVICES_MAX <= 1 << 20  # bytes of log for a request
 
 # -- relays and tokens ------------------------------------------------------------------------------------------------
 

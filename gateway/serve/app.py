@@ -31,14 +31,16 @@ from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECT
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
-from gateway.serve.asgi import Front
+from gateway.serve.asgi import Bodies, Front
 from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.door import TRY_AGAIN, Door
+from gateway.serve.express import Express
 from gateway.serve.head import networks
 from gateway.serve.http import make_app
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
+from gateway.serve.matrix import MatrixDoor
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
 from gateway.serve.mirror import MirrorService
@@ -52,6 +54,7 @@ from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
+from gateway.views.pushkeys import PushkeysView
 from gateway.views.relays import RelaysView
 from gateway.views.rows import RowsView
 from gateway.views.tokens import TokensView
@@ -60,6 +63,7 @@ VIEWS: tuple[type[TableView], ...] = (
     DevicesView,
     NoncesView,
     OutboxView,
+    PushkeysView,
     RelaysView,
     TokensView,
     RowsView,
@@ -76,15 +80,18 @@ class Gateway:
         self.status = Status(ledger, metrics)
 
         self.push = PushService(config, clock, ledger, metrics)
+        self.matrix = MatrixDoor(config, clock, ledger, metrics, self.push.dispatcher)
         self.relays = RelayService(config, clock, ledger, metrics)
         self.nostr = NostrService(config, clock, ledger, metrics)
         self.mirror = MirrorService(config, clock, ledger, metrics)
         self._introduce()
 
-        app = make_app(config, self.status, metrics, (self.push, self.relays), self.describe)
-        front = Front(app, metrics, networks(config.server.trusted_proxies), self.push.direct())
+        app = make_app(config, self.status, metrics, (self.push, self.matrix, self.relays), self.describe)
+        trusted, hot, bodies = networks(config.server.trusted_proxies), self.push.direct(), Bodies()
+        front = Front(app, metrics, trusted, hot, bodies)
+        express = Express(hot, bodies, metrics, trusted, clock)
         unread = config.relay.unread_bytes_max
-        self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread)
+        self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread, express=express)
 
     def _introduce(self) -> None:
         """Tell the services what they need of each other: here, so that none imports another."""

@@ -9,6 +9,8 @@ This module must not know what any path means, save which error form it has.
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,9 +26,23 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
-Direct = Callable[[Scope, bytes, Send], Awaitable[None]]  # what answers a whole POST without Quart
+Lookup = Callable[[str], str]  # a header's value by its name, "" without one
 
 PUSH_PATHS = ("/push/", "/internal/push/")
+MATRIX_PATH = "/_matrix/"
+MATRIX_CODES = {  # Matrix' common error codes, by ours
+    "malformed-json": "M_NOT_JSON",
+    "malformed-request": "M_BAD_JSON",
+    "missing-field": "M_MISSING_PARAM",
+    "invalid-field": "M_BAD_JSON",
+    "token-missing": "M_MISSING_TOKEN",
+    "token-unknown": "M_UNKNOWN_TOKEN",
+    "rate-limited": "M_LIMIT_EXCEEDED",
+    "too-large": "M_TOO_LARGE",
+    "unsupported-media-type": "M_NOT_JSON",
+    "not-found": "M_UNRECOGNIZED",
+    "method-not-allowed": "M_UNRECOGNIZED",
+}
 SLASHES = re.compile("/{2,}")
 JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
 PATH_CHARS_TOLD = 80  # of a path, in a log line
@@ -46,6 +62,25 @@ SENTENCES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A JSON answer, however it is carried."""
+
+    status: int
+    body: bytes
+    retry_after_s: int | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What describes it, in the order in which every answer has it."""
+        described = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.body))]
+        return described if self.retry_after_s is None else [*described, (b"retry-after", b"%d" % self.retry_after_s)]
+
+
+# What answers a whole POST without Quart: path, headers, body, the client's address.
+Direct = Callable[[str, Lookup, bytes, str], Awaitable[Reply]]
+
+
 class HTTPRefused(Exception):
     """A request that is answered before Quart, or for want of a route; ``status`` is one of `SENTENCES`."""
 
@@ -61,6 +96,8 @@ def is_push(path: str) -> bool:
 
 def error_body(path: str, code: str, sentence: str) -> bytes:
     """The JSON of an error, in the form of the API that the path belongs to."""
+    if path.startswith(MATRIX_PATH):
+        return msgspec.json.encode({"errcode": MATRIX_CODES.get(code, "M_UNKNOWN"), "error": sentence})
     if is_push(path):
         return msgspec.json.encode({"ok": False, "error": sentence, "code": code})
     return msgspec.json.encode({"error": sentence})
@@ -74,6 +111,17 @@ def body_bytes_max(path: str) -> int:
 def header(scope: Scope, name: bytes) -> str:
     """A header's value, several joined by commas; empty without one."""
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+
+
+def lookup(scope: Scope, name: str) -> str:
+    """A header's value by its name, in any case."""
+    return header(scope, name.lower().encode())
+
+
+async def tell(send: Send, reply: Reply) -> None:
+    """Send an answer as ASGI has it."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
 class Bodies:
@@ -104,10 +152,15 @@ class Front:
     """The ASGI application that hypercorn calls; it calls Quart's."""
 
     def __init__(
-        self, app: App, metrics: Metrics, trusted: Sequence[Network] = (), direct: Mapping[str, Direct] | None = None
+        self,
+        app: App,
+        metrics: Metrics,
+        trusted: Sequence[Network] = (),
+        direct: Mapping[str, Direct] | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self._app, self._metrics, self._trusted, self._direct = app, metrics, trusted, direct or {}
-        self._bodies, self._refusals = Bodies(), Refusals()
+        self._bodies, self._refusals = bodies or Bodies(), Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. A WebSocket that the door could not take over is told to come on a fresh connection."""
@@ -129,7 +182,11 @@ class Front:
         if body is not None:
             with self._metrics.http_seconds.time():
                 direct = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
-                await (direct(scope, body, send) if direct else self._app(scope, replay(body, receive), send))
+                if direct is None:
+                    await self._app(scope, replay(body, receive), send)
+                else:
+                    found = partial(lookup, scope)
+                    await tell(send, await direct(scope["path"], found, body, scope["client"][0]))
 
     def _seen(self, scope: Scope) -> Scope:
         """The scope with doubled slashes made one, and the client behind trusted proxies."""
@@ -179,9 +236,14 @@ async def whole_body(scope: Scope, receive: Receive, take: Callable[[int], None]
 
 def is_json(scope: Scope) -> bool:
     """Whether the body calls itself plain JSON, or does not say what it is."""
-    kind = header(scope, b"content-type").partition(";")[0].strip()
     encoding = header(scope, b"content-encoding").strip().lower()
-    return (not kind or JSON_TYPE.fullmatch(kind) is not None) and encoding in {"", "identity"}
+    return is_json_type(header(scope, b"content-type")) and encoding in {"", "identity"}
+
+
+def is_json_type(content_type: str) -> bool:
+    """Whether a Content-Type is JSON's, or empty."""
+    kind = content_type.partition(";")[0].strip()
+    return not kind or JSON_TYPE.fullmatch(kind) is not None
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -1,7 +1,8 @@
 """The one port: accepts connections, looks at the first head, and hands each to HTTP or to the socket server.
 
     accept ── TLS? ── head, under a deadline ──┬─ asks for a WebSocket ─▶ `serve_socket` over the same stream
-                                               └─ anything else ────────▶ hypercorn over a replaying stream
+                                               ├─ a webhook ────────────▶ `Express`, until something else is asked
+                                           └─ anything else ────────▶ hypercorn over a replaying stream
 Invariants: every wait for a peer has a deadline; at most ``connections_max`` connections are served, per address
 ``connections_per_address_max``; whatever a peer sends, no exception leaves its task. HTTP/1.1 only: HTTP/2 would bring
 WebSockets past this door (RFC 8441), and a proxy in front adds it better. At the end of `run` every connection is
@@ -21,9 +22,10 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.config import Server, host_and_port
 from gateway.errors import ConfigInvalid, Unavailable
-from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX
+from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
 from gateway.serve.bugs import tell_bug
 from gateway.serve.conversation import Conversation, hypercorn_config
+from gateway.serve.express import Express
 from gateway.serve.head import (
     Head,
     HeadRefused,
@@ -68,8 +70,10 @@ class Door:
         metrics: Metrics,
         *,
         unread_bytes_max: int,
+        express: Express | None = None,
     ) -> None:
         self.server, self.metrics = server, metrics
+        self._express = express
         self.url = ""
         self._app, self._serve = ASGIWrapper(app), serve
         self._unread_bytes_max = unread_bytes_max
@@ -188,13 +192,36 @@ class Door:
             self.metrics.connections_refused.labels("full").inc()
             await self._answer(stream, 503, "Service Unavailable")
         else:
-            await self._http(stream, head, peer)
+            await self._http(raw, stream, head, peer)
         if isinstance(stream, trio.SSLStream):
             with trio.move_on_after(1):
                 await stream.aclose()  # says close_notify
 
-    async def _http(self, stream: Stream, head: Head, peer: str) -> None:
-        replay = ReplayStream(stream, head.data + head.rest)
+    async def _http(self, raw: trio.SocketStream, stream: Stream, head: Head, peer: str) -> None:
+        data = head.data + head.rest
+        if self._express is not None:
+            data = await self._express.serve(stream, data, peer, partial(self._rested, raw, stream))
+            upgrade = split_head(data)
+            if upgrade is not None and upgrade.wants_websocket:
+                await self._socket(stream, upgrade, peer)
+                return
+        if data:
+            await self._by_hypercorn(stream, data, peer)
+
+    async def _rested(self, raw: trio.SocketStream, stream: Stream) -> bytes:
+        """What a connection that owes nothing says next; nothing where it is silent for too long, or we stop."""
+        if self._stopping.is_set():
+            return b""
+        self._headless.add(raw)
+        try:
+            with trio.move_on_after(self.server.idle_s_max):
+                return bytes(await stream.receive_some(READ_BYTES))
+        finally:
+            self._headless.discard(raw)
+        return b""
+
+    async def _by_hypercorn(self, stream: Stream, data: bytes, peer: str) -> None:
+        replay = ReplayStream(stream, data)
         conversation = Conversation(self._app, self._hypercorn, self._context, replay)
         await conversation
         upgrade = split_head(conversation.taken)

@@ -26,22 +26,15 @@ OUTCOMES: list[Mapping[str, Any] | Exception] = [
 
 
 async def directly(outcome: Mapping[str, Any] | Exception, metrics: Metrics) -> tuple[int, dict[str, str], bytes]:
-    sent: list[dict[str, Any]] = []
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
     async def handler(body: bytes, header: Callable[[str], str], source: str) -> Mapping[str, Any]:
         assert (body, header("X-Push-Signature"), header("X-Other"), source) == (b"{}", "s", "", "192.0.2.1")
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    scope = {"path": PATH, "client": ("192.0.2.1", 0), "headers": [(b"x-push-signature", b"s")]}
-    await direct(handler, metrics)(scope, b"{}", send)
-    start, body = sent
-    assert body["more_body"] is False
-    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body["body"]
+    lookup = {"X-Push-Signature": "s"}
+    reply = await direct(handler, metrics)(PATH, lambda name: lookup.get(name, ""), b"{}", "192.0.2.1")
+    return reply.status, {name.decode(): value.decode() for name, value in reply.headers}, reply.body
 
 
 async def through_quart(outcome: Mapping[str, Any] | Exception) -> tuple[int, dict[str, str], bytes]:
