@@ -74,6 +74,34 @@ class FCM(Section, frozen=True):
     projects: dict[str, Project] = {}
 
 
+class MatrixApp(Section, frozen=True):
+    """One app of the Matrix door, by its app id; the name may hold ``*``."""
+
+    way: str = "fcm"  # "fcm" | "webpush" | "unifiedpush" | "apns"
+    project: str = ""  # "" = the one that serves this app id
+    fcm_options: str = ""  # JSON: goes into each FCM message
+
+
+class Matrix(Section, frozen=True):
+    """The Matrix push-gateway door (push §7): shut until an app is named."""
+
+    secret: str = ""
+    secret_file: str = ""
+    apps: dict[str, MatrixApp] = {}
+
+
+class Firebase(Section, frozen=True):
+    """The public Firebase configuration that web clients ask for (push §8): the first five, or nothing."""
+
+    api_key: str = ""
+    project_id: str = ""
+    app_id: str = ""
+    messaging_sender_id: str = ""
+    vapid_key: str = ""
+    auth_domain: str = ""
+    storage_bucket: str = ""
+
+
 class Instance(Section, frozen=True):
     """What the operator says of one takos instance, by its domain or slug."""
 
@@ -166,6 +194,8 @@ class Config(Section, frozen=True):
     server: Server = Server()
     push: Push = Push()
     fcm: FCM = FCM()
+    matrix: Matrix = Matrix()
+    firebase: Firebase = Firebase()
     instances: dict[str, Instance] = {}
     registration: Registration = Registration()
     workers: dict[str, Worker] = {}
@@ -236,8 +266,12 @@ def _policy_rules(config: Config) -> list[Rule]:
         rules += [
             (not both, f"instances.{name}: url and public_key are two answers to one question; keep one"),
             (instance.domain or ":" not in name, f"instances.{name}: a slug needs its domain"),
+            (not name.startswith("matrix:"), f"instances.{name}: slugs that begin with matrix: are the Matrix door's"),
         ]
-    holders: list[tuple[str, Registration | Worker | Instance]] = [("registration", config.registration)]
+    holders: list[tuple[str, Registration | Worker | Instance | Matrix]] = [
+        ("registration", config.registration),
+        ("matrix", config.matrix),
+    ]
     holders += [(f"workers.{name}", worker) for name, worker in config.workers.items()]
     holders += [(f"instances.{name}", instance) for name, instance in config.instances.items()]
     rules += [
@@ -248,6 +282,14 @@ def _policy_rules(config: Config) -> list[Rule]:
         (worker.secret or worker.secret_file, f"workers.{name}: needs a secret or a secret_file")
         for name, worker in config.workers.items()
     ]
+    web = config.firebase
+    needed = (web.api_key, web.project_id, web.app_id, web.messaging_sender_id, web.vapid_key)
+    rules.append(
+        (
+            all(needed) or not any(needed),
+            "firebase: api_key, project_id, app_id, messaging_sender_id and vapid_key go together; some are missing",
+        )
+    )
     return rules
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from gateway.config import Config, Instance, Registration, Section, Worker, refuse_impossible
+from gateway.config import Config, Instance, Matrix, Registration, Section, Worker, refuse_impossible
 from gateway.errors import ConfigInvalid
 
 # What the original gateway called its variables, where the path alone would give another name.
@@ -33,7 +33,7 @@ FCM_SERVER_KEY_SENTENCE = (
     "FCM_SERVER_KEY is set, but Google switched the legacy server-key API off in 2024: create a service account in the "
     "Firebase console, save its JSON file, name it in [fcm.projects.default] credentials, and unset FCM_SERVER_KEY"
 )
-Holder = TypeVar("Holder", Registration, Worker, Instance)
+Holder = TypeVar("Holder", Registration, Worker, Instance, Matrix)
 SECRET_FIELDS = frozenset({"secret"})
 PATH_KEYS = frozenset(
     {"data", "server.tls.cert", "server.tls.key", "credentials", "ca_file", "secret_file", "key_file"}
@@ -82,8 +82,9 @@ def _known() -> tuple[str, ...]:
 
 def secret_files(config: Config) -> tuple[str, ...]:
     """The paths that `with_secrets` wants the texts of."""
-    holders: tuple[Registration | Worker | Instance, ...] = (
+    holders: tuple[Registration | Worker | Instance | Matrix, ...] = (
         config.registration,
+        config.matrix,
         *config.workers.values(),
         *config.instances.values(),
     )
@@ -104,6 +105,7 @@ def with_secrets(config: Config, texts: Mapping[str, str]) -> Config:
     return msgspec.structs.replace(
         config,
         registration=filled(config.registration),
+        matrix=filled(config.matrix),
         workers={name: filled(worker) for name, worker in config.workers.items()},
         instances={name: filled(instance) for name, instance in config.instances.items()},
     )

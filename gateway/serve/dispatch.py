@@ -19,9 +19,9 @@ from eventlog.record import Draft, Record
 from gateway.facts import SALT_BYTES, Accepted, Deferred, Removed, Settled, draft, fact_of
 from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RETRY_MS_MIN, SWEEP_S
 from gateway.push.bucket import Buckets
-from gateway.push.envelope import Notification, notification_of
+from gateway.push.content import Content, content_of, fcm
 from gateway.push.fcm import Transient
-from gateway.push.plan import message
+from gateway.push.matrix import is_matrix
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
 from gateway.push.turns import Delivery, Turns
 from gateway.serve.clock import Clock
@@ -51,7 +51,7 @@ class Dispatcher:
         self._ledger, self._sender, self._clock, self._metrics = ledger, sender, clock, metrics
         self._title, self._slots = title, slots
         self._turns = Turns(outbox, slots)
-        self._texts: LRUCache[int, tuple[Notification, bool]] = LRUCache(TEXTS_MAX)
+        self._texts: LRUCache[int, tuple[Content, bool]] = LRUCache(TEXTS_MAX)
         self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
         self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
         self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
@@ -62,7 +62,7 @@ class Dispatcher:
         self._wake, self._ended = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._progress: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
 
-    def known(self, accepted_seq: int, notification: Notification, *, dry_run: bool) -> None:
+    def known(self, accepted_seq: int, notification: Content, *, dry_run: bool) -> None:
         """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
         self._texts[accepted_seq] = (notification, dry_run)
 
@@ -188,7 +188,7 @@ class Dispatcher:
         if text is None:
             return Decision(settled(delivery, "failed", "erased"))
         notification, dry_run = text
-        body = message(notification, delivery.target_kind, delivery.target, self._title)
+        body = fcm(notification, delivery.target_kind, delivery.target, self._title)
         try:
             verdict = await self._sender.send(delivery.project, body, delivery.target, validate_only=dry_run)
         except TokenUnavailable as why:
@@ -208,14 +208,14 @@ class Dispatcher:
             self._per_hour.take(key, now_s)
         return wait_s
 
-    def _text(self, accepted_seq: int) -> tuple[Notification, bool] | None:
+    def _text(self, accepted_seq: int) -> tuple[Content, bool] | None:
         """The notification's text, from memory or from the log; None where it was erased."""
         found = self._texts.get(accepted_seq)
         if found is None:
             fact = fact_of(self._ledger.log.record(accepted_seq))
             if not isinstance(fact, Accepted):
                 return None
-            found = self._texts[accepted_seq] = notification_of(fact.body)
+            found = self._texts[accepted_seq] = content_of(fact)
         return found
 
     def _end(self, delivery: Delivery, decision: Decision) -> None:
@@ -236,6 +236,8 @@ class Dispatcher:
 
     def _removal(self, delivery: Delivery, reason: str, now_ns: int) -> list[Draft]:
         user = self._devices.holder(delivery.tenant, delivery.target_kind, delivery.target)
+        if is_matrix(delivery.tenant):
+            user = delivery.target  # nobody registered it here; the homeserver is told
         if user is None:
             return []
         fact = Removed(delivery.tenant, user, delivery.target, delivery.target_kind, reason)

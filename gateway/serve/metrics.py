@@ -61,6 +61,7 @@ class Metrics:
         self.push_registrations = self._counter("gateway_push_registrations", "Signed envelopes", "result")
         self.push_events = self._counter("gateway_push_events", "Notifications handed in", "result")
         self.push_deliveries = self._counter("gateway_push_deliveries", "Answers of FCM", "outcome")
+        self.push_matrix = self._counter("gateway_push_matrix", "Pushkeys in answers of the Matrix door", "answered")
         self.push_queued = self._gauge("gateway_push_queued", "Deliveries accepted and not settled")
 
     def _log(self) -> None:

@@ -62,7 +62,7 @@ class PushService:
         self._per_instance = _per_minute(config.push.rate_per_instance)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
         sender = Sender(config.fcm, read_accounts(config.fcm), clock)
-        self._dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             ledger, sender, clock, metrics, title=config.push.title, slots=config.fcm.connections_max
         )
 
@@ -81,7 +81,7 @@ class PushService:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what the outbox shows, for ever."""
-        await self._dispatcher.run(task_status)
+        await self.dispatcher.run(task_status)
 
     # -- registrations (push §3) --------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class PushService:
         )
 
         def enqueued(seq: int) -> None:
-            self._dispatcher.known(seq, read.notification, dry_run=read.dry_run)
+            self.dispatcher.known(seq, read.notification, dry_run=read.dry_run)
 
         await self._record(fact, tenant, read.user, enqueued)
 
@@ -204,7 +204,7 @@ class PushService:
             if not found.pending:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
-                await self._dispatcher.progress(found.seq)
+                await self.dispatcher.progress(found.seq)
             if wait.cancelled_caught:
                 await self._answer_early(tenant, notification_id)
 

@@ -115,6 +115,11 @@ class OutboxView(TableView):
             return None
         return Figures(row[0], row[1], row[2], None if row[4] is None else (row[3], row[4]))
 
+    def is_deferred(self, accepted_seq: int, now_ms: int) -> bool:
+        """Whether all that is pending of a notification waits for a later time."""
+        row = self.db.execute("SELECT MIN(not_before_ms) FROM pending WHERE seq = ?", (accepted_seq,)).fetchone()
+        return row[0] is not None and row[0] > now_ms
+
     def queued(self, tenant: str) -> int:
         """Deliveries of a tenant that are still to do."""
         return self._queued[tenant]
