@@ -90,12 +90,16 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     def records(self) -> list[Record]:
         """Decode every record, with one call; Corrupt where they are not what the head says."""
+        return records_of(self.head.first_seq, self.items())
+
+    def items(self) -> list[list[object]]:
+        """Decode every record as the plain array that it is stored as; Corrupt where their number is another."""
         head = self.head
         whole = memoryview(self.buffer)
         items = _loads(whole[self.start + HEAD_BYTES + 5 + 4 * head.count : self.start + head.frame_bytes])
         if type(items) is not list or len(items) != head.count:
             raise Corrupt(f"the frame at seq {head.first_seq} does not hold {head.count} records")
-        return records_of(head.first_seq, items)
+        return items
 
 
 def _loads(data: memoryview) -> object:

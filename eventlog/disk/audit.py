@@ -1,79 +1,69 @@
 """Auditing a log's files, without its lock: on a stopped server's data or a running one's, never writing.
 
 Level ``crc`` checks every frame's CRCs, order and shape. Level ``audit`` recomputes the Merkle tree from the leaves,
-holds it against every frame's root, every segment's frontier and the signed checkpoint, and every payload against its
-commitment. A segment carries the tree's frontier, so each is audited by itself, and sealed ones in parallel.
+holds it against every frame's root, every segment's frontier, the signed checkpoint and those kept elsewhere, and
+every payload against its commitment; one that is missing must be excused by a `log.erased` or `log.retained` record,
+wherever in the log that stands. Each segment is a `Passage` of its own, sealed ones in parallel.
 Bytes behind the last frame of the last segment are not damage: a commit in flight, or what a crash left.
 """
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from hashlib import sha256
-from itertools import pairwise
+from contextlib import nullcontext
+from itertools import chain
 from os.path import join
 
 import msgspec
 
-from eventlog import frame as frames
-from eventlog import segment
 from eventlog.checkpoint import Checkpoint
+from eventlog.chronicle import Excused, entry_of
 from eventlog.disk.durable import Disk, RealDisk
-from eventlog.disk.recovery import read_checkpoint
+from eventlog.disk.passage import Finding, Passage, Task, unlike, verify_segment
+from eventlog.disk.recovery import CHECKPOINT_FILE, read_checkpoint
+from eventlog.disk.resumption import Resumption
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.store import LOG_DIRECTORY, read_origin
-from eventlog.errors import Corrupt
-from eventlog.frame import Frame
+from eventlog.errors import Absent, Corrupt
 from eventlog.merkle import Tree
 from eventlog.origin import Origin
-from eventlog.segment import Refuse
+from eventlog.record import Record
+
+_FINDINGS_MAX = 100  # of one sort: whoever erased a million payloads is found out by the first hundred
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """Damage: where, and what is wrong."""
-
-    path: str
-    offset: int
-    what: str
-
-
-class SegmentReport(msgspec.Struct, frozen=True):
-    """One segment as it was found: seqs, counts, how the tree stands at its end, and what is wrong with it."""
+class Kept(msgspec.Struct, frozen=True):
+    """A checkpoint kept elsewhere, and where; its signature was checked by whoever hands it in."""
 
     path: str
-    first_seq: int
-    end_seq: int
-    frames: int
-    good_bytes: int
-    file_bytes: int
-    start_frontier: tuple[bytes, ...]
-    end_frontier: tuple[bytes, ...]
-    end_root: bytes
-    checkpoint_root: bytes | None  # the tree's root where the checkpoint's size lies, if it does within
-    findings: tuple[Finding, ...]
+    checkpoint: Checkpoint
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A log as it was found. It is whole where ``findings`` is empty; ``torn_bytes`` stand behind the last frame."""
+    """A log as it was found. It is whole where ``findings`` is empty; ``torn_bytes`` stand behind the last frame.
+
+    ``erased`` counts the records without a payload, each excused; ``resumed`` the segments taken over from an earlier
+    run; ``notes`` are about what is derived and mends itself.
+    """
 
     origin: str
-    records: int
+    first_seq: int
+    end_seq: int
     frames: int
     segments: int
     file_bytes: int
     root: bytes
     checkpoint_size: int
     torn_bytes: int
+    erased: int
+    resumed: int
     findings: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
-
-class Task(msgspec.Struct, frozen=True):
-    """What a worker needs to audit one segment."""
-
-    directory: str
-    first_seq: int
-    tree: bool
-    checkpoint_size: int
-    last: bool
+    @property
+    def records(self) -> int:
+        """How many records are there."""
+        return self.end_seq - self.first_seq
 
 
 def verify(
@@ -82,11 +72,13 @@ def verify(
     tree: bool,
     jobs: int = 1,
     progress: Callable[[int], None] | None = None,
-    kept: Checkpoint | None = None,
+    kept: Sequence[Kept] = (),
+    resume: str | None = None,
 ) -> Report | None:
     """Verify the log under a data directory; None if there is none. ``progress`` is told the bytes read so far.
 
-    ``kept`` is a checkpoint from elsewhere (its signature checked by whoever hands it in) that the log must contain.
+    ``resume`` names a file, not of this log's directory, that keeps what was done if this is cut off.
+    Raises Absent where segments were replaced or removed while they were read: the audit is then to be made again.
     """
     disk = RealDisk()
     origin = read_origin(disk, directory)
@@ -94,27 +86,21 @@ def verify(
         return None
     log_directory = join(directory, LOG_DIRECTORY)
     checkpoint, findings = _checkpoint(disk, log_directory, origin)
-    if kept is not None and kept.size >= checkpoint.size:
-        checkpoint = kept
     # The checkpoint was read first: on a running server the segments only grow meanwhile.
-    files = list(Segments.found(disk, log_directory))
-    tasks = [Task(log_directory, file.first_seq, tree, checkpoint.size, last=file is files[-1]) for file in files]
-    reports = _run(tasks, jobs, progress or (lambda _: None))
-    findings += [finding for report in reports for finding in report.findings]
-    findings += _row_findings(reports, origin, tree=tree)
-    findings += _checkpoint_findings(reports, checkpoint, log_directory, tree=tree)
-    last = reports[-1] if reports else None
-    return Report(
-        origin.name,
-        last.end_seq if last else 0,
-        sum(report.frames for report in reports),
-        len(reports),
-        sum(report.file_bytes for report in reports),
-        last.end_root if last else Tree().root(),
-        checkpoint.size,
-        last.file_bytes - last.good_bytes if last else 0,
-        tuple(findings),
-    )
+    tasks = _tasks(disk, log_directory, origin, checkpoint, kept, tree=tree)
+    with Resumption(resume, origin, tree=tree) if resume else nullcontext() as state:
+        passages, resumed = _passages(tasks, jobs, progress or (lambda _: None), state)
+    _demand_unchanged(disk, log_directory, tasks)
+    findings += [finding for one in passages for finding in one.findings]
+    findings += unlike(passages, tree=tree)
+    notes = [note for one in passages for note in one.notes]
+    if state is not None and state.ignored:
+        notes.append(Finding(resume or "", 0, f"nothing was taken over from it: {state.ignored}"))
+    if not findings:  # what is unreadable was named; that other things are then missing goes without saying
+        own = Kept(join(log_directory, CHECKPOINT_FILE), checkpoint)
+        findings += _unexcused(passages, log_directory) if tree else []
+        findings += _signed(passages, own, kept)
+    return _report(origin, checkpoint, passages, resumed=resumed, findings=findings, notes=notes)
 
 
 def _checkpoint(disk: Disk, directory: str, origin: Origin) -> tuple[Checkpoint, list[Finding]]:
@@ -124,136 +110,151 @@ def _checkpoint(disk: Disk, directory: str, origin: Origin) -> tuple[Checkpoint,
         return Checkpoint(origin.name, 0, Tree().root()), [Finding(flaw.path, flaw.offset, flaw.what)]
 
 
-def _run(tasks: Sequence[Task], jobs: int, progress: Callable[[int], None]) -> list[SegmentReport]:
-    done, reports = 0, []
-    if jobs < 2 or len(tasks) < 2:
-        for report in map(verify_segment, tasks):
-            reports.append(report)
-            done += report.file_bytes
-            progress(done)
-        return reports
-    with ProcessPoolExecutor(min(jobs, len(tasks))) as pool:
-        for report in pool.map(verify_segment, tasks):
-            reports.append(report)
-            done += report.file_bytes
-            progress(done)
-    return reports
-
-
-def verify_segment(task: Task) -> SegmentReport:
-    """Verify one segment to its first flaw; runs in a worker process."""
-    file = SegmentFile(RealDisk(), task.directory, task.first_seq)
-    try:
-        file_bytes, head = file.file_bytes(), file.head()
-    except (Corrupt, OSError) as flaw:
-        what = flaw.what if isinstance(flaw, Corrupt) else str(flaw)
-        findings = (Finding(file.path, 0, what),)
-        return SegmentReport(file.path, task.first_seq, task.first_seq, 0, 0, 0, (), (), b"", None, findings)
-    walk = _Walk(file, head, task)
-    finding = walk.run(file_bytes)
-    return SegmentReport(
-        file.path,
-        task.first_seq,
-        walk.seq,
-        walk.frames,
-        walk.at,
-        file_bytes,
-        head.frontier,
-        walk.tree.frontier(),
-        walk.root,
-        walk.checkpoint_root,
-        (finding,) if finding is not None else (),
-    )
-
-
-class _Walk:
-    """One pass over a segment."""
-
-    def __init__(self, file: SegmentFile, head: segment.Head, task: Task) -> None:
-        self.file, self.head, self.task = file, head, task
-        self.seq, self.at, self.frames = head.first_seq, file.head_bytes, 0
-        self.tree = Tree(head.first_seq, head.frontier)
-        self.root = self.tree.root()
-        self.checkpoint_root = self.root if task.checkpoint_size == self.seq else None
-
-    def run(self, file_bytes: int) -> Finding | None:
-        """Walk to the end or to the first flaw; a torn tail is none."""
-        try:
-            for _, found in self.file.pieces(self.at, file_bytes):
-                for frame in found:
-                    self._frame(frame)
-        except Corrupt as flaw:
-            return self._judge(flaw, file_bytes)
-        return None
-
-    def _frame(self, frame: Frame) -> None:
-        head = frame.head
-        if head.first_seq != self.seq:
-            raise Corrupt(f"a frame begins with seq {head.first_seq}, not {self.seq}", self.file.path, self.at)
-        try:
-            self._records(frame)
-        except Corrupt as flaw:
-            raise flaw if flaw.path else flaw.at(self.file.path, self.at) from None
-        self.seq, self.root = head.end_seq, head.root
-        self.at += head.frame_bytes
-        self.frames += 1
-        if self.seq == self.task.checkpoint_size:
-            self.checkpoint_root = head.root
-
-    def _records(self, frame: Frame) -> None:
-        records = frame.records()
-        if not self.task.tree:
-            return
-        self.tree.extend(frame.leaves(records))
-        if self.tree.root() != frame.head.root:
-            raise Corrupt(f"the tree's root after seq {frame.head.end_seq} is not what the frame says")
-        for record in records:
-            if record.payload is None:
-                raise Corrupt(f"record {record.seq} has no payload, and no record says that it was erased")
-            if sha256(record.payload).digest() != record.commitment:
-                raise Corrupt(f"record {record.seq} does not match its commitment")
-
-    def _judge(self, flaw: Corrupt, file_bytes: int) -> Finding | None:
-        fd = self.file.disk.open(self.file.path)
-        try:
-            tail = self.file.disk.read(fd, file_bytes - self.at, self.at)
-        finally:
-            self.file.disk.close(fd)
-        later = frames.evidence(tail, self.head.salt, self.seq)
-        verdict = segment.judge_tail(
-            good_bytes=self.at,
-            file_bytes=file_bytes,
-            last=self.task.last,
-            later_frame=None if later is None else self.at + later,
-            size=self.seq,
-            checkpoint_size=self.task.checkpoint_size,
+def _tasks(
+    disk: Disk, directory: str, origin: Origin, checkpoint: Checkpoint, kept: Sequence[Kept], *, tree: bool
+) -> list[Task]:
+    watched = tuple(sorted({checkpoint.size, *(one.checkpoint.size for one in kept)}))
+    with_closed = list(Segments.found(disk, directory))
+    return [
+        Task(
+            directory,
+            file.first_seq,
+            origin.name,
+            origin.salt,
+            tree,
+            checkpoint.size,
+            watched,
+            last=file is with_closed[-1],
         )
-        return Finding(self.file.path, self.at, flaw.what) if isinstance(verdict, Refuse) else None
+        for file in with_closed
+    ]
 
 
-def _row_findings(reports: Sequence[SegmentReport], origin: Origin, *, tree: bool) -> list[Finding]:
+def _demand_unchanged(disk: Disk, directory: str, tasks: Sequence[Task]) -> None:
+    """Retention and compaction take segments away beside a reader: what it missed is not damage."""
+    there = {file.first_seq for file in Segments.found(disk, directory)}
+    gone = [task.first_seq for task in tasks if task.first_seq not in there]
+    if gone:
+        raise Absent(f"the segment at seq {gone[0]} was removed while the log was read: start again")
+
+
+def _passages(
+    tasks: Sequence[Task], jobs: int, progress: Callable[[int], None], state: Resumption | None
+) -> tuple[list[Passage], int]:
+    """Walk the segments, in order, but for those that an earlier run has done: (passages, how many of these)."""
+    known = [None if state is None else state.passage(task) for task in tasks]
+    fresh = _run([task for task, done in zip(tasks, known, strict=True) if done is None], jobs)
+    passages: list[Passage] = []
+    done_bytes = 0
+    for task, done in zip(tasks, known, strict=True):
+        passage = done or next(fresh)
+        passages.append(passage)
+        if state is not None and done is None and not task.last:
+            state.add(passage)
+        done_bytes += passage.file_bytes
+        progress(done_bytes)
+    return passages, sum(one is not None for one in known)
+
+
+def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Passage]:
+    if jobs < 2 or len(tasks) < 2:
+        yield from map(verify_segment, tasks)
+        return
+    # The workers share the terminal's Ctrl-C, which is this process's to take.
+    pool = ProcessPoolExecutor(
+        min(jobs, len(tasks)), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        yield from pool.map(verify_segment, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _unexcused(passages: Sequence[Passage], directory: str) -> list[Finding]:
+    """Name what is missing without excuse. On a running server the excuse may have come after the walk: look again."""
+    excused = Excused()
+    for record in chain.from_iterable(passage.own for passage in passages):
+        _take(excused, record)
+    if not _absences(passages, excused, directory):
+        return []
+    segments = Segments.found(RealDisk(), directory)
+    for record in chain.from_iterable(segments.pieces(passages[-1].end_seq, segments.end_seq)):
+        _take(excused, record)
+    return _absences(passages, excused, directory)
+
+
+def _take(excused: Excused, record: Record) -> None:
+    if record.payload is not None:
+        excused.take(entry_of(record))
+
+
+def _absences(passages: Sequence[Passage], excused: Excused, directory: str) -> list[Finding]:
+    """Name the records that lack their payload though nothing in the log excuses them, and a beginning that is gone."""
+    first = passages[0].first_seq if passages else 0
+    if first > excused.first_seq:
+        return [
+            Finding(directory, 0, f"the records before {first} are gone, and no record says that they were removed")
+        ]
     found: list[Finding] = []
-    for before, after in pairwise(reports):
-        if before.findings or after.findings:
-            continue
-        if before.end_seq != after.first_seq:
-            what = f"the segment ends with seq {before.end_seq}, the next begins with {after.first_seq}"
-            found.append(Finding(before.path, before.good_bytes, what))
-        elif tree and before.end_frontier != after.start_frontier:
-            found.append(Finding(after.path, 0, f"{origin.name}: the frontier is not where the segment before ended"))
+    for passage in passages:
+        for kind, seq in passage.absent():
+            if Record(seq, 0, 0, kind, b"", b"", None) in excused:
+                continue
+            if len(found) == _FINDINGS_MAX:
+                return [*found, Finding(passage.path, 0, "there are more records without a payload; not all are named")]
+            what = f"record {seq} ({kind}) has no payload, and no record says that it was erased"
+            found.append(Finding(passage.path, _offset(directory, passage.first_seq, seq), what))
     return found
 
 
-def _checkpoint_findings(
-    reports: Sequence[SegmentReport], checkpoint: Checkpoint, directory: str, *, tree: bool
-) -> list[Finding]:
-    if any(report.findings for report in reports):
-        return []  # what is unreadable was named; that the rest is then missing goes without saying
-    path = join(directory, "checkpoint")
-    size = reports[-1].end_seq if reports else 0
-    if size < checkpoint.size:
-        return [Finding(path, 0, f"the checkpoint vouches for {checkpoint.size} records, {size} are there")]
-    roots = {report.checkpoint_root for report in reports if report.checkpoint_root is not None}
-    if tree and checkpoint.size and roots != {checkpoint.root}:
-        return [Finding(path, 0, f"the first {checkpoint.size} records are not those that the checkpoint signed")]
-    return []
+def _offset(directory: str, first_seq: int, seq: int) -> int:
+    return SegmentFile(RealDisk(), directory, first_seq).index.find(seq).offset
+
+
+def _signed(passages: Sequence[Passage], own: Kept, kept: Sequence[Kept]) -> list[Finding]:
+    """Hold the log against its own checkpoint and those kept elsewhere."""
+    roots = {size: root for passage in passages for size, root in passage.roots.items()}
+    end = passages[-1].end_seq if passages else 0
+    found: list[Finding] = []
+    for one in (own, *kept):
+        size, root = one.checkpoint.size, one.checkpoint.root
+        rolled, other = (
+            ("", "are not those that the checkpoint signed")
+            if one is own
+            else (
+                "the log was rolled back: ",
+                "are not those that this checkpoint signed: the log was forked or rewritten",
+            )
+        )
+        if size > end:
+            found.append(Finding(one.path, 0, f"{rolled}the checkpoint vouches for {size} records, {end} are there"))
+        elif size and size in roots and roots[size] != root:
+            found.append(Finding(one.path, 0, f"the first {size} records {other}"))
+    return found
+
+
+def _report(
+    origin: Origin,
+    checkpoint: Checkpoint,
+    passages: Sequence[Passage],
+    *,
+    resumed: int,
+    findings: Sequence[Finding],
+    notes: Sequence[Finding],
+) -> Report:
+    last = passages[-1] if passages else None
+    return Report(
+        origin=origin.name,
+        first_seq=passages[0].first_seq if passages else 0,
+        end_seq=last.end_seq if last else 0,
+        frames=sum(one.frames for one in passages),
+        segments=len(passages),
+        file_bytes=sum(one.file_bytes for one in passages),
+        root=last.end_root if last else Tree().root(),
+        checkpoint_size=checkpoint.size,
+        torn_bytes=last.file_bytes - last.good_bytes if last else 0,
+        erased=sum(len(seqs) // 8 for one in passages for seqs in one.missing.values()),
+        resumed=resumed,
+        findings=tuple(findings),
+        notes=tuple(notes),
+    )

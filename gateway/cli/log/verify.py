@@ -8,9 +8,19 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from eventlog import checkpoint as checkpoints
 from eventlog.disk import audit
-from eventlog.disk.store import LOG_DIRECTORY
+from eventlog.disk.audit import Kept, Report
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.passage import Finding
+from eventlog.disk.store import LOG_DIRECTORY, read_origin
+from eventlog.errors import Absent, Corrupt
+from eventlog.limits import CHECKPOINT_BYTES_MAX
+from eventlog.origin import Origin
 from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log
+from gateway.errors import Unavailable
+
+_KEPT_BYTES_MAX = 4 * CHECKPOINT_BYTES_MAX  # a proof has a checkpoint in it, and at most 64 hashes before that
 
 
 @click.command()
@@ -19,33 +29,115 @@ from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
 )
-def verify(data: Path, level: str, jobs: int) -> None:
+@click.option(
+    "--against",
+    "kept",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A checkpoint kept elsewhere, or a proof, that the log must still agree with; again for more.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that remembers what was done: an audit that was cut off goes on there.",
+)
+def verify(data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume: Path | None) -> None:
     """Check that every record is there as it was written.
 
     Where one is not: exit code 1, and the file and byte.
 
     crc checks every frame's checksums, order and shape. audit also recomputes the Merkle tree, and holds it against
-    every frame, every segment and the signed checkpoint, and each payload against its commitment.
+    every frame, every segment and the signed checkpoint, and each payload against its commitment; a missing payload
+    must be accounted for by a record of the log itself.
+
+    A log that was rolled back, with its checkpoint, looks whole: only --against a checkpoint kept elsewhere shows it.
 
     \b
     Examples:
       heliograph log verify
       heliograph log verify --data /var/lib/heliograph --level crc
+      heliograph log verify --against /mnt/elsewhere/checkpoint
+      heliograph log verify --resume /tmp/audit.state
     """
+    if resume is not None and data.resolve() in resume.resolve().parents:
+        raise click.BadParameter("--resume names a file outside the data directory: an audit writes nothing there")
+    origin = read_origin(RealDisk(), str(data))
+    if origin is None:
+        raise no_log(data)
+    checkpoints_kept, refused = _kept(kept, origin)
+    report = _report(data, level, jobs, checkpoints_kept, resume)
+    _tell(report, refused, level)
+
+
+def _kept(paths: tuple[Path, ...], origin: Origin) -> tuple[list[Kept], list[Finding]]:
+    """Read the checkpoints kept elsewhere: those of this log, and what is wrong with the others."""
+    found: list[Kept] = []
+    refused: list[Finding] = []
+    for path in paths:
+        try:
+            checkpoint = _checkpoint_in(path, origin.public_key)
+        except Corrupt as flaw:
+            what = f"{flaw.what}: it is another log's, it was changed, or this log was made anew under its name"
+            refused.append(Finding(str(path), 0, what))
+            continue
+        if checkpoint.origin == origin.name:
+            found.append(Kept(str(path), checkpoint))
+        else:
+            refused.append(Finding(str(path), 0, f"the checkpoint is of another log, {checkpoint.origin}"))
+    return found, refused
+
+
+def _checkpoint_in(path: Path, public_key: bytes) -> checkpoints.Checkpoint:
+    """Read a signed note, or the one that ends a proof."""
+    with path.open("rb") as file:
+        content = file.read(_KEPT_BYTES_MAX)
+    try:
+        return checkpoints.verify(content, public_key)
+    except Corrupt:
+        _, gap, rest = content.partition(b"\n\n")
+        if gap and b"\n\n" in rest:
+            return checkpoints.verify(rest, public_key)
+        raise
+
+
+def _report(data: Path, level: str, jobs: int, kept: list[Kept], resume: Path | None) -> Report:
     total = sum(path.stat().st_size for path in (data / LOG_DIRECTORY).glob("*.evl"))
     with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("verifying", total=total)
-        report = audit.verify(
-            str(data), tree=level == "audit", jobs=jobs, progress=lambda done: progress.update(task, completed=done)
-        )
-    if report is None:
-        raise no_log(data)
-    for finding in report.findings:
+        try:
+            report = audit.verify(
+                str(data),
+                tree=level == "audit",
+                jobs=jobs,
+                progress=lambda done: progress.update(task, completed=done),
+                kept=kept,
+                resume=None if resume is None else str(resume),
+            )
+        except Absent as changed:
+            raise Unavailable(str(changed)) from changed
+    assert report is not None, "the origin was there"
+    return report
+
+
+def _tell(report: Report, refused: list[Finding], level: str) -> None:
+    findings = [*report.findings, *refused]
+    for finding in findings:
         click.echo(f"damaged: {finding.path}: byte {finding.offset}: {finding.what}")
-    if report.findings:
-        raise SystemExit(CHECK_FAILED)
-    click.echo(f"ok: {report.records} records in {report.frames} frames and {report.segments} segments, level {level}")
-    click.echo(f"root: {report.root.hex()}")
-    click.echo(f"checkpoint: {report.checkpoint_size} records")
+    for note in report.notes:
+        click.echo(f"note: {note.path}: {note.what}")
     if report.torn_bytes:
         click.echo(f"behind the last frame: {report.torn_bytes} bytes (a commit in flight, or cut off by a crash)")
+    if findings:
+        raise SystemExit(CHECK_FAILED)
+    click.echo(f"ok: {report.records} records in {report.frames} frames and {report.segments} segments, level {level}")
+    if report.first_seq:
+        click.echo(f"first record: {report.first_seq}; those before were removed by retention")
+    if report.erased:
+        click.echo(f"without payload: {report.erased} records, each accounted for by an erasure or by retention")
+    if report.resumed:
+        click.echo(f"taken over from the run before: {report.resumed} segments")
+    click.echo(f"root: {report.root.hex()}")
+    if report.checkpoint_size:
+        click.echo(f"checkpoint: {report.checkpoint_size} records")
+    elif report.records:
+        click.echo("checkpoint: none; nothing signed vouches for these records")

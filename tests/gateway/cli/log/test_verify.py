@@ -1,5 +1,6 @@
 """A log is found whole or damaged, whether its server runs or not; damage is named."""
 
+import shutil
 from pathlib import Path
 
 from eventlog.disk.log import open_log
@@ -28,3 +29,42 @@ async def test_verify_and_show_work_while_a_log_is_open(data: Path) -> None:
         await log.append_many([said(b"four")])
         assert run("verify", "--data", str(data)).stdout.startswith("ok: 6 records")
         assert len(lines(run("show", "--data", str(data)))) == 6
+
+
+async def test_a_rolled_back_log_is_found_by_a_checkpoint_kept_elsewhere(data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    old = shutil.copytree(data / "log", tmp_path / "old" / "log").parent
+    async with running(open_log(data, FakeClock())) as log:
+        await log.append_many([said(b"four")])
+    shutil.copy(data / "log" / "checkpoint", kept)
+    assert run("verify", "--data", str(data), "--against", str(kept)).exit_code == 0
+    assert run("verify", "--data", str(old)).exit_code == 0
+    result = run("verify", "--data", str(old), "--against", str(kept))
+    assert result.exit_code == 1
+    assert f"damaged: {kept}: byte 0: the log was rolled back: the checkpoint vouches for 6 records" in result.stdout
+
+
+async def test_a_kept_checkpoint_of_another_log_or_a_changed_one_is_named(data: Path, tmp_path: Path) -> None:
+    clock = FakeClock()
+    clock.random_bytes(1)  # another key
+    async with running(open_log(tmp_path / "other", clock, origin="log.example")) as log:
+        await log.append_many([said(b"four")])
+    result = run("verify", "--data", str(data), "--against", str(tmp_path / "other" / "log" / "checkpoint"))
+    assert result.exit_code == 1
+    assert "not signed by this log's key: it is another log's" in result.stdout
+    changed = tmp_path / "changed"
+    changed.write_bytes((data / "log" / "checkpoint").read_bytes().replace(b"\n5\n", b"\n4\n"))
+    result = run("verify", "--data", str(data), "--against", str(changed))
+    assert "the checkpoint's signature is wrong" in result.stdout
+    proof = tmp_path / "proof"
+    proof.write_bytes(b"c2sp.org/tlog-proof@v1\nindex 0\n\n" + (data / "log" / "checkpoint").read_bytes())
+    assert run("verify", "--data", str(data), "--against", str(proof)).exit_code == 0
+
+
+async def test_an_audit_remembers_outside_the_data_directory_only(data: Path, tmp_path: Path) -> None:
+    result = run("verify", "--data", str(data), "--resume", str(data / "log" / "state"))
+    assert result.exit_code == 2
+    assert "outside the data directory" in result.output
+    state = tmp_path.parent / f"{tmp_path.name}.state"
+    assert run("verify", "--data", str(data), "--resume", str(state)).exit_code == 0
+    assert b"heliograph-audit" in state.read_bytes()
