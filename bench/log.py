@@ -1,7 +1,10 @@
-"""The log beside SQLite, in one run: ``python -m bench.log [--rounds N] [--check]``.
+"""The log beside SQLite, LMDB, eventsourcing and hypercore, in one run.
 
-Both encode the same records and hash the same bytes (commitment and leaf); the log also grows its Merkle tree. SQLite
-is a table in WAL mode with synchronous=FULL, which syncs at every commit, as the log does. Rounds alternate and the
+    python -m bench.log [--rounds 5] [--records 100000] [--check] [--grown 10000000]
+
+SQLite encodes the same records and hashes the same bytes (commitment and leaf); the log also grows its Merkle tree.
+SQLite is a table in WAL mode with synchronous=FULL, which syncs at every commit, as the log does; `bench.peers` says
+what the others do. ``--grown`` also measures a log of so many records (`bench.grown`). Rounds alternate and the
 medians are compared, because on a shared machine only ratios within one run mean anything. Spinners of the lowest
 scheduling class keep the cores from halting: on an idle virtual machine fdatasync reads 4 ms for any size.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 import cbor2
 import trio
 
+from bench import grown, peers, plot
 from eventlog.disk.log import Log, open_log
 from eventlog.record import Draft, encode
 from gateway.serve.clock import SystemClock
@@ -32,6 +36,7 @@ PAYLOAD_BYTES = 250
 TASKS = 1_000
 GOALS = {"append": 1.2, "singles": 50_000, "replay": 1.8}
 SHARE = 0.7  # what must be reached of each goal
+PEER_RECORDS_MAX = 100_000  # hypercore holds all its blocks in memory, and reads 17,000 a second
 
 
 def make_drafts(count: int) -> list[Draft]:
@@ -170,11 +175,29 @@ def sqlite_replay() -> float:
         return timed(work)
 
 
+def peer_rounds(drafts: list[Draft]) -> dict[str, list[Callable[[], float]]]:
+    """For each peer what to run in turn: its append, then its replay, which reads what was measured with the append."""
+    found: dict[str, list[Callable[[], float]]] = {}
+    for name, run in peers.PEERS.items():
+        if name in peers.missing():
+            print(f"{name} is not installed (`npm ci` in bench/peers): left out")
+            continue
+        both: list[float] = []
+
+        def append(name: str = name, run: peers.Peer = run, both: list[float] = both) -> float:
+            both[:] = run(fresh(name), drafts)
+            return both[0]
+
+        found[name] = [append, lambda both=both: both[1]]  # type: ignore[misc]
+    return found
+
+
 def main() -> int:
     """Print the table; with ``--check``, exit 1 where less than 0.7 of a goal was reached."""
-    parser = argparse.ArgumentParser(prog="python -m bench.log", description="The log beside SQLite FULL.")
+    parser = argparse.ArgumentParser(prog="python -m bench.log", description="The log beside other stores.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--grown", type=int, help="also measure a log of so many records")
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     drafts = make_drafts(asked.records)
@@ -186,13 +209,29 @@ def main() -> int:
         "sqlite replay": sqlite_replay,
         "log singles": lambda: log_singles(drafts),
     }
+    for name, (append, replay) in peer_rounds(drafts[:PEER_RECORDS_MAX]).items():
+        works |= {f"{name} append": append, f"{name} replay": replay}
     rates: dict[str, list[float]] = {name: [] for name in works}
     with awake():
         for _ in range(asked.rounds):
             for name, work in works.items():
                 rates[name].append(work())
+    if asked.grown:
+        grown.measure(fresh("grown"), asked.grown)
     shutil.rmtree(OUT, ignore_errors=True)
+    draw(rates)
     return report(rates, check=asked.check)
+
+
+def draw(rates: dict[str, list[float]]) -> None:
+    """Write the medians as plots."""
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    for what, title in (("append", f"Append, commits of {COMMIT_RECORDS:,} records"), ("replay", "Replay, decoded")):
+        ours = {name: rate for name, rate in middle.items() if what in name}
+        named = {
+            name.replace("hypercore", "hypercore (not durable)").replace(f" {what}", ""): ours[name] for name in ours
+        }
+        print(f"plot: {plot.bars(f'log-{what}', title, 'records/s', named)}")
 
 
 def report(rates: dict[str, list[float]], *, check: bool) -> int:
