@@ -308,6 +308,11 @@ one connection keeps the verifying threads busy while the disk syncs."""
 BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""
 
+# -- a failing disk ---------------------------------------------------------------------------------------------------
+
+FAILURE_TOLD_S = 60.0
+"""A log that cannot be reopened is told of again so often: the line that an operator finds must not be days old."""
+
 # -- views ------------------------------------------------------------------------------------------------------------
 
 AUTHORS_CACHED_MAX = 65_536

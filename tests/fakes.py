@@ -62,6 +62,7 @@ class MemoryLog:
         self.records = list(records)
         self.durable_size = len(self.records)
         self.failure: LogFailed | None = None
+        self.term = self.reopenings_failed = 0
         self.news = trio.lowlevel.ParkingLot()
         self._failed, self._restored = trio.Event(), trio.Event()
         self._queued = trio.Event()
@@ -136,6 +137,7 @@ class MemoryLog:
         if lost:
             del self.records[self.durable_size :]
         self.durable_size = len(self.records)
+        self.term += 1
         self.failure = None
         self._failed = trio.Event()
         self._restored.set()

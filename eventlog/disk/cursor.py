@@ -34,6 +34,11 @@ class Tail:
         while self._records > self._records_max or self._bytes > self._bytes_max:
             self._drop(self._order.popleft())
 
+    def clear(self) -> None:
+        """Let go of every batch."""
+        while self._order:
+            self._drop(self._order.popleft())
+
     def _drop(self, batch: Batch) -> None:
         del self._by_first[batch.first_seq], self._by_end[batch.end_seq]
         self._records -= len(batch.drafts)

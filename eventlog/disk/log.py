@@ -77,6 +77,9 @@ class Readable(Protocol):
 class Appendable(Readable, Protocol):
     """The whole interface of a log, for whoever may be handed the fake in its place."""
 
+    term: int
+    reopenings_failed: int
+
     @property
     def next_seq(self) -> int: ...
 
@@ -387,8 +390,11 @@ def open_log(
     disk = disk or RealDisk()
     store = open_store(disk, os.fspath(directory), birth, segment_bytes_max=segment_bytes_max)
     try:
-        erase.finish(disk, os.fspath(directory), store, clock.now_ns())
+        finished = erase.finish(disk, os.fspath(directory), store, clock.now_ns())
     except BaseException:
         store.close()
         raise
+    if finished is not None:  # what it appended is recovered as everything is
+        store.close()
+        store = open_store(disk, os.fspath(directory), birth, segment_bytes_max=segment_bytes_max)
     return Log(store, clock.now_ns, queue_records_max=queue_records_max, queue_bytes_max=queue_bytes_max, hop=hop)

@@ -2,8 +2,8 @@
 
     log ─▶ ledger (views) ─▶ services (push, relays, mirror, nostr) ─▶ HTTP app and sockets ─▶ door
 Invariant: what is built first ends last. On SIGTERM the door stops taking and lets go of its peers, then the services
-end, then the views are sealed and the log is drained. When the log fails closed, reading goes on: /ready and every
-write say so, nothing else changes.
+end, then the views are sealed and the log is drained. While the log has failed, reading goes on: /ready and every
+write say so until it was reopened, nothing else changes.
 This is the only module that knows all the others.
 """
 
@@ -27,7 +27,7 @@ from eventlog.view import TableView
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
 from gateway.facts import refuse_unknown
-from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
+from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, FAILURE_TOLD_S, GC_YOUNG_OBJECTS
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
@@ -127,8 +127,18 @@ class Gateway:
         self.door.stop()
 
     async def _watch_log(self) -> None:
-        self.status.failure = await self.ledger.log.failed()
-        structlog.get_logger().critical("the log failed closed", error=str(self.status.failure))
+        """Tell of a disk that failed, again every minute while it lasts, and that it is over."""
+        while True:
+            self.status.failure = await self.ledger.failed()
+            self.metrics.log_failures.inc()
+            while self.ledger.failure is not None:
+                tries = self.ledger.log.reopenings_failed
+                error = str(self.ledger.failure)
+                structlog.get_logger().critical("the log takes no records", error=error, reopenings_failed=tries)
+                with trio.move_on_after(FAILURE_TOLD_S):
+                    await self.ledger.restored()
+            self.status.failure = None
+            structlog.get_logger().warning("the log takes records again", records=self.ledger.log.durable_size)
 
     # -- sockets ------------------------------------------------------------------------------------------------------
 

@@ -98,13 +98,10 @@ class Dispatcher:
             self._ledger.watchers.remove(self._applied)
 
     async def _work(self, scope: trio.CancelScope) -> None:
-        """Send and settle until nothing is in flight at the end, or the log fails closed.
-
-        After such a failure what is sent could not be settled, so nothing is until the next start.
-        """
+        """Send and settle until nothing is in flight at the end. While the log has failed nothing new is sent."""
         with scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._settle_all, nursery.cancel_scope)
+                nursery.start_soon(self._settle_all)
                 await self._dispatch_all(nursery)
                 while self._flying or self._unsettled:
                     await self._wake.park()
@@ -148,7 +145,8 @@ class Dispatcher:
                 await self._wake.park()
 
     def _has_room(self) -> bool:
-        return self._flying < self._slots and self._unsettled < UNSETTLED_MAX
+        # What is sent while the log has failed could not be settled, and would be sent again after a crash.
+        return self._flying < self._slots and self._unsettled < UNSETTLED_MAX and self._ledger.failure is None
 
     def _idle_s(self, now_ms: int) -> float:
         """Seconds until something may become due by itself."""
@@ -244,7 +242,7 @@ class Dispatcher:
         subject = self._devices.pseudonym(delivery.tenant, user) or b""
         return [draft(fact, ts_ns=now_ns, subject=subject, salt=self._clock.random_bytes(SALT_BYTES))]
 
-    async def _settle_all(self, sending: trio.CancelScope) -> None:
+    async def _settle_all(self) -> None:
         while True:
             while not self._outcomes:
                 await self._ended.park()
@@ -252,9 +250,12 @@ class Dispatcher:
             try:
                 await self._ledger.record([made for _, drafts in ended for made in drafts])
             except LogFailed:
-                self._alarm("", "the log has failed; pushes wait for the next start")
-                sending.cancel()
-                return
+                # Whether they are in the log shows when it is reopened; recorded twice they count once.
+                self._outcomes = ended + self._outcomes
+                self._alarm("", "the log has failed; pushes wait until it takes records")
+                await self._ledger.restored()
+                self._wake.unpark_all()
+                continue
             self._unsettled -= len(ended)
             for delivery, _ in ended:
                 self._turns.forget(delivery)

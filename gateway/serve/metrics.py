@@ -69,5 +69,7 @@ class Metrics:
         self.log_bytes = self._counter("gateway_log_bytes", "Bytes written to the log")
         self.log_fsync_seconds = self._histogram("gateway_log_fsync_seconds", "Each fsync of the log", FSYNC_SECONDS)
         self.log_size = self._gauge("gateway_log_size", "Records durable")
-        self.log_failed = self._gauge("gateway_log_failed", "1 once the log has failed closed")
+        self.log_failed = self._gauge("gateway_log_failed", "1 while the log takes no records")
+        self.log_failures = self._counter("gateway_log_failures", "Times that the disk failed under log or views")
+        self.log_reopenings = self._counter("gateway_log_reopenings", "Tries to reopen the log after that", "result")
         self.log_view_lag = self._gauge("gateway_log_view_lag", "Records that a view has yet to take in", "view")

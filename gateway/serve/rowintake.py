@@ -116,8 +116,8 @@ class RowIntake:
         ]
 
     def _forget_applied(self) -> None:
-        """Let go of what the view has meanwhile; as many are kept as the log's queue holds."""
-        while self._submitted and self._submitted[0][1].ticket.seq_end <= self._ledger.applied:
+        """Let go of what the view has meanwhile, or the log failed on; as many are kept as the log's queue holds."""
+        while self._submitted and self._submitted[0][1].ticket.is_settled:
             key, flying = self._submitted.popleft()
             self._in_flight[key].remove(flying)
             if not self._in_flight[key]:

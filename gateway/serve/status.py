@@ -33,6 +33,7 @@ class Status:
         self.public_relays: Callable[[], list[dict[str, object]]] = list
         self._ledger, self._metrics = ledger, metrics
         self._counted = ledger.log.durable_size  # what was there before is not ours to count
+        self._reopenings = (0, 0)
         self._version, self._started = our_version(), trio.current_time()
 
     def unready(self) -> str:
@@ -64,5 +65,8 @@ class Status:
         self._metrics.log_appends.inc(log.durable_size - self._counted)
         self._counted = log.durable_size
         self._metrics.log_failed.set(self.failure is not None)
+        before, self._reopenings = self._reopenings, (log.term, log.reopenings_failed)
+        self._metrics.log_reopenings.labels("ok").inc(log.term - before[0])
+        self._metrics.log_reopenings.labels("failed").inc(log.reopenings_failed - before[1])
         for name, view in self._ledger.views.items():
             self._metrics.log_view_lag.labels(name).set(log.durable_size - view.position)
