@@ -30,6 +30,7 @@ fmt: .venv/dev
 	$(BIN)/ruff check --fix .
 
 bench: .venv/dev
+	cd bench/peers && npm ci --no-audit --no-fund --silent
 	for one in log relay push; do $(BIN)/python -m bench.$$one; done
 
 .venv/runtime: requirements.lock pyproject.toml
