@@ -10,7 +10,7 @@ a descriptor and the index that belongs to it are always taken together, so that
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from hashlib import sha256
 from itertools import chain
 from os.path import join
@@ -136,7 +136,7 @@ class SegmentFile:
         finally:
             self.disk.close(fd)
 
-    def pieces_from(self, seq: int) -> Iterator[tuple[int, list[Frame]]]:
+    def pieces_from(self, seq: int) -> Generator[tuple[int, list[Frame]], None, None]:
         """Read frames from the one that holds ``seq`` to the last: (offset, frames) by the piece; Corrupt."""
         fd, index = self.opened()
         try:
