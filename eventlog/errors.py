@@ -44,3 +44,11 @@ class Torn(Corrupt):
 
 class Absent(Exception):
     """There is no record with this seq: never written, or removed by retention."""
+
+
+class Removed(Absent):
+    """The record was there and retention removed it: the log begins with ``first_seq`` now."""
+
+    def __init__(self, seq: int, first_seq: int) -> None:
+        super().__init__(f"record {seq} was removed by retention: the log begins with record {first_seq}")
+        self.seq, self.first_seq = seq, first_seq

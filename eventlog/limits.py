@@ -68,6 +68,9 @@ ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
 # What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
 RETENTION_STEP_RECORDS = 2_048
 
+# What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
+RETENTION_STEP_RECORDS = 2_048
+
 assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
 assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX
 assert FRAME_BYTES_MAX < SEGMENT_BYTES_MAX

@@ -158,6 +158,17 @@ def stage(disk: Disk, path: str, parts: Iterable[bytes], *, secret: bool = False
         disk.close(fd)
 
 
+def adopt(disk: Disk, temporary: str, path: str) -> None:
+    """Put a file that somebody else wrote (SQLite, a copy) at ``path``, in the same directory, synced first."""
+    fd = disk.open(temporary, create=True)
+    try:
+        disk.datasync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(temporary, path)
+    disk.sync_directory(os.path.dirname(path))
+
+
 def settle(disk: Disk, directory: str) -> None:
     """Make the names that were given and taken in a directory durable."""
     disk.sync_directory(directory)

@@ -17,8 +17,9 @@ import msgspec
 from eventlog import checkpoint as checkpoints
 from eventlog import frame as frames
 from eventlog import index as indexes
-from eventlog import segment
+from eventlog import retention, segment
 from eventlog.checkpoint import Checkpoint
+from eventlog.chronicle import Retained, entry_of
 from eventlog.disk import durable
 from eventlog.disk.durable import Disk
 from eventlog.disk.segments import SegmentFile, Segments
@@ -26,6 +27,7 @@ from eventlog.errors import Corrupt
 from eventlog.index import FrameIndex
 from eventlog.limits import CHECKPOINT_BYTES_MAX
 from eventlog.merkle import Tree
+from eventlog.retention import State
 from eventlog.segment import Cut, Keep, Refuse
 
 CHECKPOINT_FILE = "checkpoint"
@@ -68,8 +70,10 @@ def recover(disk: Disk, directory: str, origin: str, public_key: bytes, known: C
     """
     checkpoint = known or read_checkpoint(disk, directory, origin, public_key)
     segments = Segments.found(disk, directory)
+    _finish_merge(disk, segments)
     _finish_rewrite(disk, segments)
     _check_row(segments, origin)
+    _check_beginning(disk, segments)
     last = segments[-1]
     scan = scan_segment(last, max(checkpoint.size, last.first_seq))
     torn = _settle_tail(disk, last, scan, checkpoint)
@@ -101,6 +105,61 @@ def _refusal(what: str, path: str, offset: int) -> Corrupt:
         f"run `truncate -s {offset} {path}`, remove later segments and the checkpoint, and start again"
     )
     return Corrupt(f"{what}; nothing was changed. The way on: {ways}", path, offset)
+
+
+def _finish_merge(disk: Disk, segments: Segments) -> None:
+    """Remove segments that the one before them holds whole: a crash came while short ones were put together.
+
+    What was put together is durable under its name before the first of them goes, and the last segment is never among
+    them: a last one that the one before it holds too is `_finish_rewrite`'s, and there it is the other one that goes.
+    """
+    files = list(segments)
+    gone: list[SegmentFile] = []
+    end_seq = 0
+    for file in files[:-1]:
+        if file.index.end_seq <= end_seq:
+            gone.append(file)
+        end_seq = max(end_seq, file.index.end_seq)
+    if gone:
+        segments.let_out({file.first_seq for file in gone})
+        remove_segments(disk, gone)
+
+
+def remove_segments(disk: Disk, files: Sequence[SegmentFile]) -> None:
+    """Remove segments and their indexes, the oldest first, so that what a crash leaves is still one row."""
+    for file in files:
+        durable.remove(disk, file.path)
+        durable.remove(disk, file.index_path)
+
+
+def _check_beginning(disk: Disk, segments: Segments) -> None:
+    """Refuse a log whose first segments are missing and were not taken by retention."""
+    first_seq = segments.first_seq
+    if first_seq > read_state(disk, segments.directory).first_seq:
+        raise _refusal(f"the log begins with record {first_seq}, and retention did not take those before", segments[0].path, 0)
+
+
+def read_state(disk: Disk, directory: str) -> State:
+    """Read what retention took of the log, from its file; where that is missing or damaged, from the log's records."""
+    data = durable.read_whole(disk, join(directory, retention.FILE), retention.FILE_BYTES_MAX)
+    try:
+        return State() if data is None and _whole(disk, directory) else retention.decode(data or b"")
+    except Corrupt:
+        return _told(Segments.found(disk, directory))
+
+
+def _whole(disk: Disk, directory: str) -> bool:
+    return any(segment.first_seq_of(name) == 0 for name in disk.entries(directory))
+
+
+def _told(segments: Segments) -> State:
+    """Read the whole log for what it says of retention: minutes for a large one, and hardly ever."""
+    state = State()
+    for records in segments.pieces(segments.first_seq, segments.end_seq):
+        for record in records:
+            if record.kind == Retained.kind and isinstance(entry := entry_of(record), Retained):
+                state = state.joined(entry)
+    return state
 
 
 def _finish_rewrite(disk: Disk, segments: Segments) -> None:

@@ -10,7 +10,7 @@ a descriptor and the index that belongs to it are always taken together, so that
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from hashlib import sha256
 from itertools import chain
 from os.path import join
@@ -20,11 +20,11 @@ from eventlog import frame as frames
 from eventlog import index as indexes
 from eventlog import segment
 from eventlog.disk.durable import TEMPORARY, Disk, read_whole
-from eventlog.errors import Absent, Corrupt, Torn
+from eventlog.errors import Absent, Corrupt, Removed, Torn
 from eventlog.frame import Frame
 from eventlog.index import FrameIndex, Place
 from eventlog.limits import FRAME_BYTES_MAX, OPEN_SEGMENTS_MAX, READ_BYTES, READ_RECORDS, SEGMENT_HEAD_BYTES_MAX
-from eventlog.merkle import EMPTY_ROOT
+from eventlog.merkle import EMPTY_ROOT, Tree
 from eventlog.record import Record, decode
 
 _TWO_ENDS = Struct(">II")
@@ -186,8 +186,10 @@ class Segments:
 
     def __init__(self, disk: Disk, directory: str, files: Sequence[SegmentFile]) -> None:
         self.disk, self.directory = disk, directory
-        self._files = list(files)
-        self._firsts = [file.first_seq for file in files]
+        # Both lists change together, and readers in threads take both at once: what changes more than their end puts
+        # new ones in their place.
+        self._row = (list(files), [file.first_seq for file in files])
+        self._changing = threading.Lock()
         # first seq -> descriptor and the index of its bytes, least recently used first
         self._open: OrderedDict[int, tuple[int, FrameIndex]] = OrderedDict()
 
@@ -200,34 +202,70 @@ class Segments:
         )
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._row[0])
 
     def __iter__(self) -> Iterator[SegmentFile]:
-        return iter(self._files)
+        return iter(self._row[0])
 
     def __getitem__(self, at: int) -> SegmentFile:
-        return self._files[at]
+        return self._row[0][at]
 
     def add(self, file: SegmentFile) -> None:
         """Take in the next segment."""
-        self._files.append(file)
-        self._firsts.append(file.first_seq)
+        with self._changing:
+            files, firsts = self._row
+            files.append(file)
+            firsts.append(file.first_seq)
+
+    def let_out(self, gone: Collection[int]) -> None:
+        """Take segments out of the row, by their first seqs; in the thread that reads single records.
+
+        Either retention dropped them, or what they hold now stands in the segment before them, which was taken over
+        already. Their files are to be removed only after this.
+        """
+        with self._changing:
+            files = [file for file in self._row[0] if file.first_seq not in gone]
+            self._row = (files, [file.first_seq for file in files])
+        for first_seq in gone:
+            self.let_go(first_seq)
+
+    @property
+    def first_seq(self) -> int:
+        """The seq of the first record that is still there: 0, or where retention cut."""
+        files, _ = self._row
+        return files[0].first_seq if files else 0
 
     @property
     def end_seq(self) -> int:
         """The seq after the last record in the files, durable or not."""
-        return self._files[-1].index.end_seq if self._files else 0
+        files, _ = self._row
+        return files[-1].index.end_seq if files else 0
 
     def _holding(self, seq: int) -> SegmentFile:
-        at = bisect_right(self._firsts, seq) - 1
-        if at < 0 or seq >= self._files[at].index.end_seq:
+        files, firsts = self._row
+        at = bisect_right(firsts, seq) - 1
+        if at < 0 and files and seq >= 0:
+            raise Removed(seq, firsts[0])
+        if at < 0 or seq >= files[at].index.end_seq:
             raise Absent(f"there is no record {seq}")
-        return self._files[at]
+        return files[at]
 
     def pieces(self, start: int, stop: int) -> Iterator[list[Record]]:
-        """Read the records from ``start`` up to ``stop``, some at a time; each piece but the last ends with a frame."""
+        """Read the records from ``start`` up to ``stop``, some at a time; each piece but the last ends with a frame.
+
+        Removed where ``start`` is below what retention left, Absent where it is beyond the end, or Corrupt.
+        """
         while start < stop:
-            file = self._holding(start)
+            file, began = self._holding(start), start
+            for records in self._file_pieces(file, start, stop):
+                start = records[-1].seq + 1
+                yield records
+            if start == began and self._holding(start) is file:
+                raise Corrupt(f"the segment ends before seq {start}", file.path, file.index.end_bytes)
+
+    def _file_pieces(self, file: SegmentFile, start: int, stop: int) -> Iterator[list[Record]]:
+        """Read one segment; it ends early where its file was put into another one's meanwhile."""
+        try:
             for at, found in file.pieces_from(start):
                 for some in _gathered(found):
                     records = self._decoded(file, at, some)
@@ -236,11 +274,11 @@ class Segments:
                         records = records[max(start - first, 0) : stop - first]
                     if records:
                         yield records
-                    start = end
-                    if start >= stop:
+                    if end >= stop:
                         return
-            if start < file.index.end_seq:
-                raise Corrupt(f"the segment ends before seq {start}", file.path, file.index.end_bytes)
+        except FileNotFoundError:
+            if self._holding(start) is file:
+                raise
 
     def piece(self, start: int, stop: int) -> list[Record]:
         """Read the next piece alone; safe in a thread."""
@@ -276,17 +314,20 @@ class Segments:
         return record
 
     def payloads(self, seqs: Sequence[int]) -> list[bytes | None]:
-        """Read some records' payloads, each checked against its commitment; Absent or Corrupt."""
-        return [self.record(seq).payload for seq in seqs]
+        """Read some records' payloads, each checked against its commitment; None where gone. Absent or Corrupt."""
+        first_seq = self.first_seq
+        return [None if seq < first_seq else self.record(seq).payload for seq in seqs]
 
     def root_at(self, size: int) -> bytes | None:
         """Give the tree's root after ``size`` records if a frame ends there, else None."""
-        if size == 0:
-            return EMPTY_ROOT
-        at = bisect_right(self._firsts, size - 1) - 1
+        files, firsts = self._row
+        at = bisect_right(firsts, size - 1) - 1
+        if at < 0 and files and size == firsts[0]:
+            head = files[0].head()
+            return Tree(head.first_seq, head.frontier).root()
         if at < 0:
-            return None
-        file = self._files[at]
+            return EMPTY_ROOT if size == 0 else None
+        file = files[at]
         fd, index = self._opened(file)
         place = index.ending_at(size)
         return self._frame_head(file, fd, place).root if place is not None else None
