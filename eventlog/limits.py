@@ -53,6 +53,10 @@ REOPEN_ROOM_BYTES = FRAME_BYTES_MAX
 # Signing and four syscalls: once a second costs nothing and bounds what an unclean stop leaves unproven.
 CHECKPOINT_S = 1.0
 CHECKPOINT_BYTES_MAX = 4_096
+# Tiles are synced together after so many records (a thousand full tiles), and at a clean stop: one call of some tens of
+# milliseconds in every second of the fastest writing. After a power loss the leaves behind that are read again: half a
+# second.
+TILES_LAG_RECORDS = 262_144
 
 # A view seals its rows after so many records: what a crash makes it fold again (a few ms), at a cost spread thin.
 VIEW_LAG_RECORDS = 4_096
@@ -64,9 +68,6 @@ VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
 ERASED_RANGES_MAX = 65_536
 # An erasure's job file: ranges for a tenth of ten million records, one apart from the other.
 ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
-
-# What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
-RETENTION_STEP_RECORDS = 2_048
 
 # What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
 RETENTION_STEP_RECORDS = 2_048

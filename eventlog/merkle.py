@@ -11,6 +11,7 @@ from hashlib import sha256
 from eventlog.errors import Corrupt
 
 HASH_BYTES = 32
+TILE_HEIGHT = 8  # levels of the tree that a tile of C2SP tlog-tiles spans
 EMPTY_ROOT = sha256(b"").digest()
 _NODE = sha256(b"\x01")
 
@@ -41,12 +42,18 @@ class Tree:
         nodes = iter(reversed(frontier))
         self._nodes = [next(nodes) if size >> level & 1 else None for level in range(size.bit_length())]
 
-    def extend(self, leaf_hashes: Iterable[bytes]) -> None:
-        """Append leaves. A whole level is paired in one pass, so that a batch costs one tight loop a level."""
+    def extend(self, leaf_hashes: Iterable[bytes]) -> list[list[bytes]]:
+        """Append leaves; give the nodes that are new at every eighth level, lowest first: what tiles are made of.
+
+        A whole level is paired in one pass, so that a batch costs one tight loop a level.
+        """
         row = list(leaf_hashes)
         self.size += len(row)
         level = 0
+        new: list[list[bytes]] = []
         while row:
+            if level % TILE_HEIGHT == 0:
+                new.append(row.copy())
             if level == len(self._nodes):
                 self._nodes.append(None)
             waiting = self._nodes[level]
@@ -56,6 +63,7 @@ class Tree:
             pairs = iter(row)
             row = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
             level += 1
+        return new
 
     def frontier(self) -> tuple[bytes, ...]:
         """Give the roots of the perfect subtrees, largest first."""

@@ -8,6 +8,7 @@ the pages clean, so a second one would succeed without having written anything.
 was never synced, write short and fail anywhere.
 """
 
+import ctypes
 import fcntl
 import os
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from typing import Protocol
 from eventlog.errors import Locked
 
 TEMPORARY = ".tmp"
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 _FILE_MODE, _SECRET_MODE, _DIRECTORY_MODE = 0o644, 0o600, 0o755
 
 
@@ -45,7 +47,11 @@ class Disk(Protocol):
 
     def make_directory(self, path: str, mode: int = _DIRECTORY_MODE) -> None: ...
 
+    def remove_directory(self, path: str) -> None: ...
+
     def sync_directory(self, path: str) -> None: ...
+
+    def sync_all(self, path: str) -> None: ...
 
     def lock(self, path: str) -> int: ...
 
@@ -96,6 +102,22 @@ class RealDisk:
     def make_directory(self, path: str, mode: int = _DIRECTORY_MODE) -> None:
         """Make a directory; FileExistsError if it is there."""
         os.mkdir(path, mode)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory that is empty."""
+        os.rmdir(path)
+
+    def sync_all(self, path: str) -> None:
+        """Make everything written so far to the file system that holds ``path`` survive a power loss (syncfs(2))."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _SYNCFS is None:
+                os.sync()  # macOS: of all file systems
+            elif _SYNCFS(fd) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), path)
+        finally:
+            os.close(fd)
 
     def sync_directory(self, path: str) -> None:
         """Make names given, taken and changed in a directory survive a power loss."""
@@ -158,43 +180,16 @@ def stage(disk: Disk, path: str, parts: Iterable[bytes], *, secret: bool = False
         disk.close(fd)
 
 
-def adopt(disk: Disk, temporary: str, path: str) -> None:
-    """Put a file that somebody else wrote (SQLite, a copy) at ``path``, in the same directory, synced first."""
-    fd = disk.open(temporary, create=True)
+def put_derived(disk: Disk, path: str, data: bytes) -> None:
+    """Write a file that can be made anew, without syncing it: until `Disk.sync_all` a power loss may take any of it.
+
+    What the name held before, if anything, was of the same length, or shorter.
+    """
+    fd = disk.open(path, create=True)
     try:
-        disk.datasync(fd)
+        _write(disk, fd, data, 0)
     finally:
         disk.close(fd)
-    disk.rename(temporary, path)
-    disk.sync_directory(os.path.dirname(path))
-
-
-def settle(disk: Disk, directory: str) -> None:
-    """Make the names that were given and taken in a directory durable."""
-    disk.sync_directory(directory)
-
-
-def remove(disk: Disk, path: str) -> bool:
-    """Remove a file for good; False where there is none (its name may still have been waiting for a sync)."""
-    found = True
-    try:
-        disk.unlink(path)
-    except FileNotFoundError:
-        found = False
-    with suppress(FileNotFoundError):
-        disk.sync_directory(os.path.dirname(path))
-    return found
-
-
-def probe(disk: Disk, path: str, size: int) -> None:
-    """Find out whether the disk takes ``size`` bytes now, in a temporary file that is gone after it."""
-    temporary = path + TEMPORARY
-    fd = disk.open(temporary, create=True)
-    try:
-        append(disk, fd, bytes(size), 0)
-    finally:
-        disk.close(fd)
-        disk.unlink(temporary)
 
 
 def make_directories(disk: Disk, path: str, *, secret: bool = False) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from os.path import join
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -24,6 +25,7 @@ from eventlog.disk import durable
 from eventlog.disk.durable import Disk
 from eventlog.disk.recovery import CHECKPOINT_FILE, Recovered, leftovers, recover, seal
 from eventlog.disk.segments import SegmentFile, Segments
+from eventlog.disk.tiles import open_tiles
 from eventlog.errors import Corrupt
 from eventlog.limits import REOPEN_ROOM_BYTES, SEGMENT_BYTES_MAX
 from eventlog.origin import Origin
@@ -60,6 +62,15 @@ class Store:
         self.tree, self.epoch, self.torn, self.signed = found.tree, found.epoch, found.torn, found.checkpoint
         self._key, self._lock = key, lock
         self._segment_bytes_max = segment_bytes_max
+        self.tiles = open_tiles(
+            disk,
+            found.segments.directory,
+            found.segments,
+            size=self.tree.size,
+            root=self.tree.root(),
+            signed=self.signed.size,
+        )
+        self.note = checkpoints.sign(self.signed, key)
         self._rolling = False  # whether the next frame begins a segment, however short the last one is
         self._fd = disk.open(found.segments[-1].path, create=True)
 
@@ -92,11 +103,14 @@ class Store:
         self._rotate(self.tree.size, time_ns, self.tree.frontier())
 
     def sign(self, size: int, root: bytes) -> None:
-        """Replace the checkpoint by one over ``size`` records, all of them durable."""
+        """Replace the checkpoint by one over ``size`` records, all of them durable, with all tiles in place."""
+        assert self.tiles.size == size, (self.tiles.size, size)
+        if self.tiles.due:
+            self.tiles.settle()
         checkpoint = Checkpoint(self.origin.name, size, root)
         note = checkpoints.sign(checkpoint, self._key)
         durable.replace(self.disk, join(self.segments.directory, CHECKPOINT_FILE), note)
-        self.signed = checkpoint
+        self.signed, self.note = checkpoint, note
 
     def reopened(self, known: Checkpoint) -> "Store":
         """Recover after a failure, under the same lock: a new store, or OSError or Corrupt and nothing has changed.
@@ -194,7 +208,7 @@ def _identity(disk: Disk, directory: str, birth: Birth) -> tuple[Origin, Ed25519
 def _parse_key(pem: bytes, path: str) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Corrupt("this is not a private key in PEM form", path, 0) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise Corrupt("this is not an Ed25519 key", path, 0)

@@ -251,6 +251,8 @@ class SimDisk:
     def entries(self, directory: str) -> list[str]:
         if self.off:
             raise PowerLost
+        if directory not in self.directories:
+            raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
         return sorted(self.directories[directory].cache)
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:
@@ -261,6 +263,23 @@ class SimDisk:
             raise FileNotFoundError(errno.ENOENT, "no such directory", path)
         # Kept simple: a directory is there for good once made; the log makes its few before anything else.
         self.directories[path] = Directory()
+
+    def remove_directory(self, path: str) -> None:
+        if self._ask("rmdir", path):
+            raise self._fail(path)
+        if self.directories[path].cache:
+            raise OSError(errno.ENOTEMPTY, "not empty", path)
+        del self.directories[path]  # at once and for good, as it was made
+
+    def sync_all(self, path: str) -> None:
+        fault = self._ask("sync-all", path)
+        for directory in self.directories.values():
+            for file in {id(file): file for file in directory.cache.values()}.values():
+                file.forget() if fault == FAIL else file.persist()
+            if fault != FAIL:
+                directory.persist()
+        if fault:
+            raise self._fail(path)
 
     def sync_directory(self, path: str) -> None:
         fault = self._ask("sync-directory", path)

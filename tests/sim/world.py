@@ -7,7 +7,8 @@ simulated, and trio's scheduler is seeded. What must hold after every life:
 - what was submitted together is there as a whole or not at all, once, and nothing else is there;
 - what one opening found, every later one finds;
 - a view, resumed from where it was last sealed, and one folded anew, both equal a slow oracle's;
-- a crash alone never makes the log refuse to open; a fault alone never keeps it from being reopened in the process.
+- a crash alone never makes the log refuse to open; a fault alone never keeps it from being reopened in the process;
+- the checkpoint's tree is there in tiles, whole and right: after every opening, and where the power stayed, before it.
 """
 
 import random
@@ -21,13 +22,17 @@ from trio._core import _run as trio_run
 from trio.testing import MockClock
 
 from eventlog.chronicle import Recovered
+from eventlog.checkpoint import verifier_key
 from eventlog.disk import recovery
+from eventlog.disk.durable import read_whole
 from eventlog.disk.log import Log, open_log
+from eventlog.disk.store import read_origin
 from eventlog.disk.views import belongs, catch_up
 from eventlog.errors import LogClosed, LogFailed
 from eventlog.record import Draft, Record
 from eventlog.view import bookmark_of
 from gateway.serve.ledger import Ledger
+from tests.conformance import tlog
 from tests.eventlog.words import WordsView, oracle
 from tests.fakes import FakeClock
 from tests.sim.disk import FAIL, FAIL_PERSISTED, SHORT, PowerLost, SimDisk
@@ -98,6 +103,7 @@ class World:
             self.disk.lose_power()
         else:
             self.disk.restart()
+            self._check_tiles()
             if self.dice.random() < 0.5:
                 self.disk.evict()
         self._take_stock()
@@ -238,6 +244,7 @@ class World:
         with self.open() as log:
             records = [record for piece in log.read(0) for record in piece]
             self._check_records(records)
+            self._check_tiles()
             resumed = self._resumed_view(log)
             anew = SimView(sqlite3.connect(":memory:", isolation_level=None), [])
             catch_up(log, [anew])
@@ -248,6 +255,17 @@ class World:
             self.notes.append(f"{len(records)} records, root {log.root.hex()}")
         self.disk.restart()
         self.found = records
+
+    def _check_tiles(self) -> None:
+        origin = read_origin(self.disk, "/data") if "/data/log" in self.disk.directories else None
+        note = None if origin is None else read_whole(self.disk, "/data/log/checkpoint", 4_096)
+        if origin is None or note is None:
+            return
+        head = tlog.read_checkpoint(note, tlog.Key.parse(verifier_key(origin.name, origin.public_key)))
+        try:
+            tlog.check_whole_tree(lambda path: read_whole(self.disk, f"/data/log/{path}", 8_192), head)
+        except tlog.Refused as flaw:
+            raise Wrong(f"the checkpoint names {head.size} records, and {flaw}") from flaw
 
     def _check_records(self, records: list[Record]) -> None:
         if records[: len(self.found)] != self.found:
