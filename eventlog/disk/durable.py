@@ -180,6 +180,45 @@ def stage(disk: Disk, path: str, parts: Iterable[bytes], *, secret: bool = False
         disk.close(fd)
 
 
+def adopt(disk: Disk, temporary: str, path: str) -> None:
+    """Put a file that somebody else wrote (SQLite, a copy) at ``path``, in the same directory, synced first."""
+    fd = disk.open(temporary, create=True)
+    try:
+        disk.datasync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(temporary, path)
+    disk.sync_directory(os.path.dirname(path))
+
+
+def settle(disk: Disk, directory: str) -> None:
+    """Make the names that were given and taken in a directory durable."""
+    disk.sync_directory(directory)
+
+
+def remove(disk: Disk, path: str) -> bool:
+    """Remove a file for good; False where there is none (its name may still have been waiting for a sync)."""
+    found = True
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        found = False
+    with suppress(FileNotFoundError):
+        disk.sync_directory(os.path.dirname(path))
+    return found
+
+
+def probe(disk: Disk, path: str, size: int) -> None:
+    """Find out whether the disk takes ``size`` bytes now, in a temporary file that is gone after it."""
+    temporary = path + TEMPORARY
+    fd = disk.open(temporary, create=True)
+    try:
+        append(disk, fd, bytes(size), 0)
+    finally:
+        disk.close(fd)
+        disk.unlink(temporary)
+
+
 def put_derived(disk: Disk, path: str, data: bytes) -> None:
     """Write a file that can be made anew, without syncing it: until `Disk.sync_all` a power loss may take any of it.
 
