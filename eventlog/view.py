@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import cbor2
 
@@ -106,6 +106,14 @@ class TableView(ABC):
         Where the disk is full, even a question that needs room in the cache would make SQLite give up the transaction.
         """
         self.db.execute(f"PRAGMA cache_spill = {'ON' if allowed else 'OFF'}")
+
+    def become(self, other: Self) -> None:
+        """Go on as ``other``, which was made anew from the same log: whoever holds this view sees its rows from now on.
+
+        All of its state, caches included: numbers that one folding gave out mean something else in another.
+        """
+        self.__dict__.clear()
+        self.__dict__.update(other.__dict__)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Every row of every table, in an order that depends on the rows alone."""

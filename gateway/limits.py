@@ -150,6 +150,19 @@ RETRY_AFTER_MS_MAX = 3_600_000
 QUOTA_MS = 60_000
 """The wait after a 429 without Retry-After (FCM: one minute), doubled with each in a row."""
 
+BREAKER_FAILURES = 10
+BREAKER_MS_MIN = RETRY_MS_MIN
+BREAKER_MS_MAX = 60_000
+"""So many failures in a row open a project's breaker, for the second, doubled each time up to the third: after an
+outage of any length the first try is at most a minute late."""
+
+RAMP_PER_S = 20
+RAMP_DOUBLING_MS = 6_000
+RAMP_MS = 60_000
+RAMP_BURST_MS = 50
+"""Sends a second when a project comes back, the time in which that doubles, and the time after which nothing is held
+back any more (20,000 a second by then); sends that may leave together, in ms of the rate: how often it is looked at."""
+
 TOKEN_AHEAD_S = 300.0
 """An OAuth token is refreshed this long before it ends (google-auth: 225 s)."""
 
@@ -187,6 +200,44 @@ MATRIX_COUNTS_KEPT_MS = 60_000
 PUSHKEYS_GONE_MS = 90 * 86_400_000
 """A pushkey that is gone is remembered so long; asked about again later, the push service is asked again."""
 
+ENDPOINT_BYTES_MAX = 1_600
+"""A push endpoint's URL: 200 characters with Firefox and Chrome, 700 with Windows, 1,000 at most in UnifiedPush. With
+its keys it must fit `TARGET_BYTES_MAX`. Longer: 400."""
+
+WEBPUSH_BODY_BYTES_MAX = 4_096
+"""What every push service must take (RFC 8030 §7.2), encryption included: 3,993 bytes of text."""
+
+VAPID_S_MAX = 43_200
+VAPID_AGAIN_S = 39_600.0
+"""A VAPID token lives for 12 of the 24 hours that RFC 8292 allows, and is used for 11 of them."""
+
+AUDIENCES_MAX = 1_000
+"""VAPID tokens kept, one a push service; the least recently used is made anew (0.1 ms)."""
+
+APNS_TOKEN_S = 3_000.0
+"""Apple wants a provider token renewed after 20 minutes at the earliest and 60 at the latest."""
+
+HOSTS_KEPT_MAX = 5_000
+"""Push services whose failures are remembered; the least recently used is forgotten, and starts as a stranger."""
+
+HOST_FAILURES_MAX = 5
+HOST_REST_S_MIN = 30.0
+HOST_REST_S_MAX = 600.0
+"""After so many failures in a row nothing is sent to a push service for 30 s, doubled up to 10 minutes."""
+
+STRANGERS_MAX = 16
+STRANGER_WAIT_S = 2.0
+"""Requests in flight to push services that have not answered well yet, all together: their addresses are anybody's
+choice, and whoever is slow on purpose must not hold all connections. One more waits so long, then for a back-off."""
+
+IDLE_CONNECTIONS_MAX = 128
+"""Idle connections to all push services together; beyond, the longest unused is closed."""
+
+ENDPOINT_ANSWER_BYTES_MAX = 4_096
+"""A push service's answer is a status; a longer body is cut off as a failure that passes."""
+
+assert ENDPOINT_BYTES_MAX + 256 < TARGET_BYTES_MAX
+assert VAPID_AGAIN_S < VAPID_S_MAX < 86_400
 assert MATRIX_EXTRA_BYTES_MAX < PAYLOAD_BYTES_MAX
 assert (2 * MATRIX_EXTRA_BYTES_MAX + PAYLOAD_BYTES_MAX) * MATRIX_DEVICES_MAX <= 1 << 20  # bytes of log for a request
 
@@ -280,6 +331,15 @@ FILTER_VALUES_MAX = 32_768
 """Ids, authors, kinds and tag values in all open filters of a connection, about 12 MB in the live index: a client that
 follows 2,000 people in a dozen subscriptions stays below. Above: CLOSED ``rate-limited:``."""
 
+AUTH_SKEW_S_MAX = 600
+"""How far an AUTH event's time may be from ours (NIP-42: about ten minutes)."""
+
+SESSION_KEYS_MAX = 64
+"""Keys that one connection may prove: a client has a handful of accounts. Above: OK false, ``rate-limited:``."""
+
+REPOST_CHARS_MAX = 65_536
+"""A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""
+
 PARSED_KEYS_MAX = 16_384
 """Authors whose parsed key is kept (about 300 bytes each); beyond, the least recent is parsed again (6 µs)."""
 
@@ -312,6 +372,18 @@ BACKLOG_BYTES_MAX = 8_388_608
 
 FAILURE_TOLD_S = 60.0
 """A log that cannot be reopened is told of again so often: the line that an operator finds must not be days old."""
+
+# -- erasure and the operator's door -----------------------------------------------------------------------------------
+
+ERASING_LAG_RECORDS = 4_096
+"""Records that a view made anew may lack when it is put in its place: folded then in one go, some tens of ms."""
+
+ERASING_ROUNDS_MAX = 8
+"""Looks for records that came in while an erasure ran: somebody who goes on writing all the while is not chased on."""
+
+CONTROL_BYTES_MAX = 65_536
+CONTROL_S_MAX = 10.0
+"""A request on the operator's door, and the time that it may take to arrive; the answer comes when the work is done."""
 
 # -- views ------------------------------------------------------------------------------------------------------------
 

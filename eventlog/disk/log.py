@@ -119,6 +119,7 @@ class Log:
         self.public_key = store.origin.public_key
         self.tail = Tail()
         self.news = trio.lowlevel.ParkingLot()
+        self.rewriting = trio.Lock()  # held by whoever changes sealed segments: erasures, retention, compaction
         self.store = store
         self.torn: TornTail | None = store.torn
         self._durable_size, self._root = store.tree.size, store.tree.root()

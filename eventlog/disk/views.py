@@ -93,7 +93,7 @@ def _open(log: Readable, path: str, view: type[TableView], beside: str | None, f
             what = f"retention took records before {floor} that the view needs, and no snapshot of it is whole"
             raise Corrupt(f"{what}; restore data/log/snap from a backup", path, 0)
         if snapshot is None:
-            return view(_connect(path))
+            return view(connect(path))
         passed.append(snapshot)
     return found
 
@@ -103,7 +103,7 @@ def _opened(log: Readable, path: str, view: type[TableView], floor: int) -> Tabl
     if not os.path.exists(path):
         return None
     try:
-        db = _connect(path)
+        db = connect(path)
         try:
             found = bookmark_of(db)
             if found is not None and found[2] >= floor and _whole(db, path) and belongs(db, log, view):
@@ -117,7 +117,8 @@ def _opened(log: Readable, path: str, view: type[TableView], floor: int) -> Tabl
     return None
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def connect(path: str) -> sqlite3.Connection:
+    """Open a view's file as all of them are opened, or make it."""
     db = sqlite3.connect(path, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = WAL")

@@ -62,10 +62,11 @@ class Braked:
 
 @dataclass(frozen=True, slots=True)
 class Transient:
-    """It may work later; it may even have worked."""
+    """It may work later; it may even have worked. ``scope`` says whether it tells of more than this device."""
 
     reason: str
     retry_after: str = ""
+    scope: Literal["project", "device"] = "project"
 
 
 Verdict = Delivered | Gone | Mismatched | Failed | Forbidden | Unauthenticated | Braked | Transient

@@ -5,7 +5,7 @@ after that is settled as expired at once. Must not know clocks, dice or sockets:
 """
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, assert_never
 
 from gateway.facts import Deferred, Settled
 from gateway.push.fcm import (
@@ -19,7 +19,7 @@ from gateway.push.fcm import (
     Unauthenticated,
     Verdict,
 )
-from gateway.push.retry import backoff_ms, quota_ms
+from gateway.push.retry import backoff_ms, quota_ms, retry_after_ms
 from gateway.push.turns import Delivery
 
 
@@ -29,16 +29,22 @@ class ProjectState:
 
     strikes: int = 0
     succeeded: bool = False
+    braked_until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The fact to record; whether the device goes; until when the project is braked; what the operator must hear."""
+    """The fact to record; whether the device goes; what the operator must hear; what it says of the push service.
+
+    Where the service ``stops`` us, ``brake_until_ms`` says until when; where it ``fails``, ``wait_ms`` for how long.
+    """
 
     fact: Settled | Deferred
     remove: bool = False
-    brake_until_ms: int = 0
     alarm: str = ""
+    service: Literal["works", "fails", "stops"] = "works"
+    brake_until_ms: int = 0
+    wait_ms: int = 0
 
 
 def settled(delivery: Delivery, outcome: str, reason: str = "") -> Settled:
@@ -68,16 +74,20 @@ def decide(verdict: Verdict, delivery: Delivery, project: ProjectState, now_ms: 
         case Forbidden() | Unauthenticated():
             reason = verdict.reason if isinstance(verdict, Forbidden) else "unauthenticated"
             until_ms = now_ms + _strike(project, "", now_ms, dice)
-            return Decision(deferred(delivery, until_ms, reason), brake_until_ms=until_ms, alarm=reason)
+            fact = deferred(delivery, until_ms, reason)
+            return Decision(fact, alarm=reason, service="stops", brake_until_ms=until_ms)
         case Braked("project", retry_after):
             until_ms = now_ms + _strike(project, retry_after, now_ms, dice)
-            return Decision(deferred(delivery, until_ms, "quota-exceeded"), brake_until_ms=until_ms)
+            fact = deferred(delivery, until_ms, "quota-exceeded")
+            return Decision(fact, service="stops", brake_until_ms=until_ms)
         case Braked(_, retry_after):
             until_ms = now_ms + quota_ms(delivery.attempt, retry_after, now_ms, dice)
             return Decision(deferred(delivery, until_ms, "device-quota-exceeded"))
         case Transient(reason, retry_after):
             until_ms = now_ms + backoff_ms(delivery.attempt, retry_after, now_ms, dice)
-            return Decision(deferred(delivery, until_ms, reason))
+            asked_ms = retry_after_ms(retry_after, now_ms) or 0
+            fact = deferred(delivery, until_ms, reason)
+            return Decision(fact, service="fails" if verdict.scope == "project" else "works", wait_ms=asked_ms)
         case _:
             assert_never(verdict)
 
@@ -91,6 +101,11 @@ def _mismatched(delivery: Delivery, project: ProjectState) -> Decision:
 
 
 def _strike(project: ProjectState, retry_after: str, now_ms: int, dice: float) -> int:
+    """How long to stop; of the answers to a burst, all under way when the first came, only that one counts."""
+    left_ms = project.braked_until_ms - now_ms
+    if left_ms > 0:
+        return max(left_ms, retry_after_ms(retry_after, now_ms) or 0)
     wait_ms = quota_ms(project.strikes, retry_after, now_ms, dice)
     project.strikes += 1
+    project.braked_until_ms = now_ms + wait_ms
     return wait_ms

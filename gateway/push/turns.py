@@ -1,13 +1,14 @@
 """Turns: in which order deliveries leave, so that no tenant waits for another's backlog (push §5, "Fairness").
 
-A lane is one tenant's deliveries in one project. Lanes take turns; a project under a brake is passed over; one tenant
+A lane is one tenant's deliveries in one project. Lanes take turns; a project that is stopped is passed over; one tenant
 holds at most a share of the connections, so a slot is always near. A lane keeps a window of its deliveries in memory
 and reads the rest from its source, the outbox view, which stays the one truth about what is to do.
 Invariant: a delivery is handed out once, until it is put back or forgotten. Must not know clocks or how it is sent.
 """
 
+import hashlib
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
@@ -27,11 +28,18 @@ class Delivery:
     target_kind: str
     attempt: int
     expires_ms: int
+    device: int  # what `device_number` says of its tenant and target
 
     @property
     def key(self) -> tuple[int, int]:
         """What the log's later records call it by."""
         return self.seq, self.index
+
+
+def device_number(tenant: str, target_kind: str, target: str) -> int:
+    """A device of a tenant as 63 bits; two that share one (one pair in 2^31 devices) only wait for each other."""
+    digest = hashlib.sha256(f"{tenant}\0{target_kind}\0{target}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
 
 
 class Source(Protocol):
@@ -60,7 +68,13 @@ class Turns:
         self._rings: dict[str, deque[str]] = {}
         self._projects: deque[str] = deque()
         self._flying: Counter[str] = Counter()
-        self._brakes: dict[str, int] = {}
+        self._due = 0  # in memory, in all lanes
+        self._unread: set[tuple[str, str]] = set()  # lanes whose source may hold more
+
+    @property
+    def are_due(self) -> bool:
+        """Whether anything waits for its turn, as far as is known without asking the source."""
+        return self._due > 0 or bool(self._unread)
 
     def offer(self, delivery: Delivery) -> None:
         """Take in a delivery that was just accepted; beyond a lane's window it is left to the source."""
@@ -69,23 +83,26 @@ class Turns:
             return
         if lane.more or len(lane.due) >= LANE_ITEMS_MAX:
             lane.more = True
+            self._unread.add((delivery.tenant, delivery.project))
         else:
             lane.due.append(delivery)
             lane.taken.add(delivery.key)
+            self._due += 1
         self._queue(delivery.tenant, delivery.project, lane)
 
     def mark(self, tenant: str, project: str) -> None:
         """Note that the source holds something due for this lane."""
         lane = self._lane(tenant, project)
         lane.more = True
+        self._unread.add((tenant, project))
         self._queue(tenant, project, lane)
 
-    def next(self, now_ms: int) -> Delivery | None:
-        """Hand out the delivery whose turn it is; None where nothing may go now."""
+    def next(self, now_ms: int, admits: Callable[[str], bool] = lambda _project: True) -> Delivery | None:
+        """Hand out the delivery whose turn it is, of a project that ``admits`` one; None where nothing may go now."""
         for _ in range(len(self._projects)):
             self._projects.rotate(-1)
             project = self._projects[0]
-            if self._brakes.get(project, 0) <= now_ms:
+            if self._rings[project] and admits(project):
                 found = self._of_project(project, now_ms)
                 if found is not None:
                     self._flying[found.tenant] += 1
@@ -102,6 +119,7 @@ class Turns:
         """Return, at the head of its lane, a delivery that was handed out and not sent."""
         lane = self._lane(delivery.tenant, delivery.project)
         lane.due.appendleft(delivery)
+        self._due += 1
         self._queue(delivery.tenant, delivery.project, lane)
 
     def forget(self, delivery: Delivery) -> None:
@@ -124,19 +142,8 @@ class Turns:
         waiting = [held for held in lane.due if held.key == delivery.key]
         for held in waiting:
             lane.due.remove(held)
+            self._due -= 1
         return bool(waiting)
-
-    def brake(self, project: str, until_ms: int) -> None:
-        """Let nothing of a project go before then; a later end wins."""
-        self._brakes[project] = max(until_ms, self._brakes.get(project, 0))
-
-    def release(self, project: str) -> None:
-        """Take a project's brake off."""
-        self._brakes.pop(project, None)
-
-    def braked_until_ms(self, now_ms: int) -> int | None:
-        """When the next brake ends; None where none is on."""
-        return min((until for until in self._brakes.values() if until > now_ms), default=None)
 
     def _lane(self, tenant: str, project: str) -> _Lane:
         return self._lanes.setdefault((tenant, project), _Lane())
@@ -166,6 +173,7 @@ class Turns:
                 self._refill(tenant, project, lane, now_ms)
             if lane.due:
                 ring.rotate(-1)
+                self._due -= 1
                 return lane.due.popleft()
             ring.popleft()
             lane.queued = False
@@ -177,6 +185,9 @@ class Turns:
         limit = LANE_ITEMS_MAX + len(lane.taken)
         found = self._source.ready(tenant, project, now_ms, limit)
         lane.more = len(found) == limit
+        if not lane.more:
+            self._unread.discard((tenant, project))
         fresh = [delivery for delivery in found if delivery.key not in lane.taken]
         lane.due.extend(fresh)
+        self._due += len(fresh)
         lane.taken.update(delivery.key for delivery in fresh)

@@ -7,7 +7,7 @@ This module must not know records or what a verdict leads to.
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import trio
@@ -15,10 +15,13 @@ import trio
 from gateway.config import FCM
 from gateway.errors import ConfigInvalid
 from gateway.limits import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
+from gateway.push.content import Content, fcm
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body
 from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_form, token_of
+from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.httpclient import PeerFailed, Pool, client_context
+from gateway.serve.wayout import NotNow, WayOut
 
 TOKEN_CONNECTIONS_MAX = 2
 TOKEN_AGAIN_S = 10.0  # between two tries to refresh while the old token still serves
@@ -26,7 +29,7 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 JSON = (b"content-type", b"application/json")
 
 
-class TokenUnavailable(Exception):
+class TokenUnavailable(NotNow):
     """The world's: the token endpoint gives no token now."""
 
 
@@ -67,7 +70,8 @@ class Credentials:
         except (PeerFailed, AnswerInvalid, trio.TooSlowError) as why:
             if self._token is None or trio.current_time() >= self._ends_s:
                 self._token = None
-                raise TokenUnavailable(str(why) or "the token endpoint did not answer in time") from why
+                told = str(why) or "the token endpoint did not answer in time"
+                raise TokenUnavailable(f"no OAuth token: {told}") from why
             self._refresh_s = trio.current_time() + TOKEN_AGAIN_S
             return
         now_s = trio.current_time()
@@ -98,10 +102,11 @@ def read_accounts(config: FCM) -> dict[str, Account]:
     return accounts
 
 
-class Sender:
+class Sender(WayOut):
     """All projects behind one base URL. An async context manager: leaving it closes the connections."""
 
-    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock) -> None:
+    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, title: str) -> None:
+        self._title = title
         try:
             context = client_context(config.ca_file)
         except OSError as why:
@@ -129,10 +134,10 @@ class Sender:
         """Whether this project is configured."""
         return project in self._projects
 
-    async def send(self, project: str, message: dict[str, Any], target: str, *, validate_only: bool) -> Verdict:
+    async def send(self, delivery: Delivery, content: Content, *, dry_run: bool) -> Verdict:
         """Send one message; raise TokenUnavailable before anything was sent. Cancelled: it may have been delivered."""
-        to = self._projects[project]
-        body = request_body(message, validate_only=validate_only)
+        to, target = self._projects[delivery.project], delivery.target
+        body = request_body(fcm(content, delivery.target_kind, target, self._title), validate_only=dry_run)
         verdict = await self._once(to, body, target)
         return await self._once(to, body, target) if isinstance(verdict, Unauthenticated) else verdict
 

@@ -36,6 +36,7 @@ from gateway.serve.fetch import Documents, Fetch, Fetcher
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.wayout import WayOut
 from gateway.views.devices import DevicesView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
@@ -61,10 +62,9 @@ class PushService:
         self._per_address = _per_minute(config.push.rate_per_address)
         self._per_instance = _per_minute(config.push.rate_per_instance)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
-        sender = Sender(config.fcm, read_accounts(config.fcm), clock)
-        self.dispatcher = Dispatcher(
-            ledger, sender, clock, metrics, title=config.push.title, slots=config.fcm.connections_max
-        )
+        fcm = Sender(config.fcm, read_accounts(config.fcm), clock, config.push.title)
+        ways: dict[str, WayOut] = {"token": fcm, "fid": fcm}
+        self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=config.fcm.connections_max)
 
     def routes(self, app: QuartTrio) -> None:
         """Add the three routes; refusals are raised, for the application to answer."""
@@ -205,7 +205,7 @@ class PushService:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
                 await self.dispatcher.progress(found.seq)
-            if wait.cancelled_caught:
+            if wait.cancelled_caught or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
                 await self._answer_early(tenant, notification_id)
 
     async def _answer_early(self, tenant: str, notification_id: str) -> None:

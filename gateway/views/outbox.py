@@ -3,6 +3,8 @@
 Invariant: pending = accepted − settled, from the log alone, so that a replay sends nothing and a restart goes on where
 the last run ended. An id is remembered until its ``created_at`` is stale, or for good where it had none; the rows of
 what is still pending stay in any case. Texts are not copied here: ``seq`` points at the record that has them.
+A device gets its notifications in the order in which they were accepted: only its first pending one is at its head and
+may be tried; when that is settled the next one is. So a deferred one holds those behind it, until its time is over.
 """
 
 import sqlite3
@@ -12,8 +14,8 @@ from typing import ClassVar
 
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import Accepted, Answered, Deferred, Settled, fact_of
-from gateway.push.turns import Delivery
+from gateway.facts import Accepted, Answered, Deferred, PushTarget, Settled, fact_of
+from gateway.push.turns import Delivery, device_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class OutboxView(TableView):
     """Notifications by id, and the deliveries that are still to do."""
 
     name: ClassVar[str] = "outbox"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[str]] = frozenset((Accepted.kind, Answered.kind, Deferred.kind, Settled.kind))
     tables: ClassVar[tuple[str, ...]] = ("notification", "pending")
     schema: ClassVar[str] = """
@@ -41,8 +44,10 @@ class OutboxView(TableView):
         CREATE TABLE IF NOT EXISTS pending (
             seq INTEGER, idx INTEGER, tenant TEXT, project TEXT, target TEXT, target_kind TEXT,
             attempt INTEGER, expires_ms INTEGER, not_before_ms INTEGER,
+            device INTEGER, head INTEGER,  -- head: 1 for the first of its device, else 0
             PRIMARY KEY (seq, idx)) WITHOUT ROWID;
-        CREATE INDEX IF NOT EXISTS pending_lane ON pending (tenant, project, not_before_ms, seq, idx);
+        CREATE INDEX IF NOT EXISTS pending_lane ON pending (tenant, project, not_before_ms, seq, idx) WHERE head = 1;
+        CREATE INDEX IF NOT EXISTS pending_device ON pending (device, seq, idx);
         CREATE INDEX IF NOT EXISTS pending_wait ON pending (not_before_ms) WHERE not_before_ms > 0;
         CREATE INDEX IF NOT EXISTS pending_expiry ON pending (expires_ms);
     """
@@ -50,6 +55,7 @@ class OutboxView(TableView):
     def __init__(self, db: sqlite3.Connection) -> None:
         super().__init__(db)
         self._queued = Counter(dict(db.execute("SELECT tenant, COUNT(*) FROM pending GROUP BY tenant")))
+        self._behind = Counter(dict(db.execute("SELECT device, COUNT(*) FROM pending GROUP BY device")))
 
     def fold(self, record: Record) -> None:
         """Take in one record."""
@@ -82,17 +88,33 @@ class OutboxView(TableView):
             (seq, fact.tenant, fact.notification_id, fact.forget_ms, len(fact.targets)),
         )
         self.db.executemany(
-            "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0)",
+            "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, ?, ?)",
             [
-                (seq, index, fact.tenant, to.project, to.target, to.target_kind, fact.expires_ms)
+                (
+                    seq,
+                    index,
+                    fact.tenant,
+                    to.project,
+                    to.target,
+                    to.target_kind,
+                    fact.expires_ms,
+                    *self._lined_up(fact.tenant, to),
+                )
                 for index, to in enumerate(fact.targets)
             ],
         )
         self._queued[fact.tenant] += len(fact.targets)
 
+    def _lined_up(self, tenant: str, to: PushTarget) -> tuple[int, bool]:
+        """The device, and whether nothing stands before it."""
+        device = device_number(tenant, to.target_kind, to.target)
+        self._behind[device] += 1
+        return device, self._behind[device] == 1
+
     def _settled(self, fact: Settled) -> None:
         row = self.db.execute(
-            "DELETE FROM pending WHERE seq = ? AND idx = ? RETURNING tenant", (fact.accepted_seq, fact.index)
+            "DELETE FROM pending WHERE seq = ? AND idx = ? RETURNING tenant, device, head",
+            (fact.accepted_seq, fact.index),
         ).fetchone()
         if row is None:
             return  # settled before, or its notification was erased
@@ -100,9 +122,19 @@ class OutboxView(TableView):
             "UPDATE notification SET pending = pending - 1, delivered = delivered + ? WHERE seq = ?",
             (fact.outcome == "delivered", fact.accepted_seq),
         )
-        self._queued[row[0]] -= 1
-        if not self._queued[row[0]]:
-            del self._queued[row[0]]
+        tenant, device, head = row
+        self._queued[tenant] -= 1
+        if not self._queued[tenant]:
+            del self._queued[tenant]
+        self._behind[device] -= 1
+        if not self._behind[device]:
+            del self._behind[device]
+        elif head:
+            self.db.execute(
+                "UPDATE pending SET head = 1 WHERE (seq, idx) ="
+                " (SELECT seq, idx FROM pending WHERE device = ? ORDER BY seq, idx LIMIT 1)",
+                (device,),
+            )
 
     def figures(self, tenant: str, notification_id: str) -> Figures | None:
         """How far this tenant's notification has come; None for an id that is not remembered."""
@@ -114,6 +146,10 @@ class OutboxView(TableView):
         if row is None:
             return None
         return Figures(row[0], row[1], row[2], None if row[4] is None else (row[3], row[4]))
+
+    def standing(self, device: int) -> int:
+        """How many deliveries of a device are still to do."""
+        return self._behind[device]
 
     def is_deferred(self, accepted_seq: int, now_ms: int) -> bool:
         """Whether all that is pending of a notification waits for a later time."""
@@ -129,10 +165,14 @@ class OutboxView(TableView):
         return self._queued.total()
 
     def ready(self, tenant: str, project: str, now_ms: int, limit: int) -> list[Delivery]:
-        """Deliveries of one lane that may be tried now, fresh ones first, then by when they became due."""
+        """Deliveries of one lane that may be tried now, fresh ones first, then by when they became due.
+
+        Of each device only the one at its head.
+        """
         rows = self.db.execute(
-            "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms FROM pending"
-            " WHERE tenant = ? AND project = ? AND not_before_ms <= ? ORDER BY not_before_ms, seq, idx LIMIT ?",
+            "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms, device FROM pending"
+            " WHERE head = 1 AND tenant = ? AND project = ? AND not_before_ms <= ?"
+            " ORDER BY not_before_ms, seq, idx LIMIT ?",
             (tenant, project, now_ms, limit),
         )
         return [Delivery(*row) for row in rows]
@@ -158,7 +198,7 @@ class OutboxView(TableView):
     def expired(self, now_ms: int, limit: int) -> list[Delivery]:
         """Deliveries whose time is up, the oldest first."""
         rows = self.db.execute(
-            "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms FROM pending"
+            "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms, device FROM pending"
             " WHERE expires_ms <= ? ORDER BY expires_ms, seq, idx LIMIT ?",
             (now_ms, limit),
         )

@@ -24,7 +24,7 @@ HOUR = 3_600_000
 
 
 def delivery(attempt: int = 0, expires_ms: int = NOW + HOUR) -> Delivery:
-    return Delivery(7, 2, "a.example", "default", "t", "token", attempt, expires_ms)
+    return Delivery(7, 2, "a.example", "default", "t", "token", attempt, expires_ms, 1)
 
 
 def outcome(verdict: Verdict, state: ProjectState | None = None) -> tuple[str, str, bool, str]:
@@ -50,10 +50,15 @@ def test_a_sender_mismatch_removes_a_device_only_of_a_project_that_works() -> No
 @pytest.mark.parametrize("verdict", [Forbidden("permission-denied"), Unauthenticated(), Braked("project", "")])
 def test_a_refused_project_is_braked_longer_each_time_until_something_gets_through(verdict: Verdict) -> None:
     state = ProjectState()
-    brakes = [decide(verdict, delivery(), state, NOW, 0.0).brake_until_ms - NOW for _ in range(3)]
-    assert brakes == [60_000, 120_000, 240_000]
+    now_ms, waits = NOW, []
+    for _ in range(3):
+        until_ms = decide(verdict, delivery(expires_ms=NOW * 2), state, now_ms, 0.0).brake_until_ms
+        assert decide(verdict, delivery(), state, now_ms + 5, 0.0).brake_until_ms == until_ms, "of a burst one counts"
+        waits.append(until_ms - now_ms)
+        now_ms = until_ms
+    assert waits == [60_000, 120_000, 240_000]
     decide(Delivered(), delivery(), state, NOW, 0.0)
-    assert decide(verdict, delivery(), state, NOW, 0.0).brake_until_ms == NOW + 60_000
+    assert decide(verdict, delivery(), state, now_ms, 0.0).brake_until_ms == now_ms + 60_000
 
 
 def test_a_device_quota_brakes_nobody_else() -> None:

@@ -10,7 +10,7 @@ from gateway.push.turns import Delivery, Turns
 
 
 def delivery(seq: int, tenant: str = "a", project: str = "p", index: int = 0) -> Delivery:
-    return Delivery(seq, index, tenant, project, f"t{seq}", "token", 0, 10**9)
+    return Delivery(seq, index, tenant, project, f"t{seq}", "token", 0, 10**9, seq)
 
 
 class Pending:
@@ -66,18 +66,17 @@ def test_one_tenant_leaves_a_share_of_the_slots_to_others() -> None:
     assert turns.next(0) is not None
 
 
-def test_a_braked_project_is_passed_over_until_its_time() -> None:
+def test_a_project_that_admits_none_is_passed_over() -> None:
     turns = Turns(Pending(), slots=10)
     turns.offer(delivery(1, "a", "slow"))
     turns.offer(delivery(2, "a", "fast"))
-    turns.brake("slow", 1000)
-    found = turns.next(0)
+    found = turns.next(0, lambda project: project != "slow")
     assert found is not None
     assert found.project == "fast"
-    assert turns.next(999) is None
-    assert turns.braked_until_ms(0) == 1000
-    assert turns.next(1000) == delivery(1, "a", "slow")
-    assert turns.braked_until_ms(1000) is None
+    assert turns.next(0, lambda project: project != "slow") is None
+    assert turns.are_due
+    assert turns.next(0) == delivery(1, "a", "slow")
+    assert not turns.are_due
 
 
 def test_what_was_put_back_goes_first_and_what_was_offered_twice_goes_once() -> None:

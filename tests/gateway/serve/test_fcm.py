@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.config import FCM, Project
 from gateway.errors import ConfigInvalid
+from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Forbidden, Gone, Mismatched, Transient, Unauthenticated, Verdict
 from gateway.push.oauth import account
+from gateway.push.turns import Delivery
 from gateway.serve.clock import SystemClock
 from gateway.serve.fake_fcm import FAILURES, Fake, serve_fake, server_context, service_account, write_certificate
 from gateway.serve.fcm import Credentials, Sender, TokenUnavailable, read_accounts
@@ -37,13 +39,14 @@ async def sending(tmp_path: Path, fake: Fake, *, tls: bool = False, ca: bool = T
         path.write_bytes(service_account(KEY, base_url))
         projects = {"default": Project(credentials=str(path))}
         config = FCM(base_url=base_url, allow_any_token_uri=True, ca_file=ca_file, projects=projects)
-        async with Sender(config, read_accounts(config), SystemClock()) as sender:
+        async with Sender(config, read_accounts(config), SystemClock(), "T") as sender:
             yield sender
         nursery.cancel_scope.cancel()
 
 
 async def send(sender: Sender, target: str = "t") -> Verdict:
-    return await sender.send("default", {"token": target, "data": {}}, target, validate_only=False)
+    shown = Notification("id", "like", "Bob", "", "", "", None)
+    return await sender.send(Delivery(1, 0, "a", "default", target, "token", 0, 1, 1), shown, dry_run=False)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -193,7 +196,7 @@ async def test_a_send_that_is_never_answered_ends_at_its_deadline(
     path = tmp_path / "a.json"
     path.write_bytes(service_account(KEY, "http://x"))
     config = FCM(allow_any_token_uri=True, send_s_max=1, projects={"default": Project(credentials=str(path))})
-    sender = Sender(config, read_accounts(config), FakeClock())
+    sender = Sender(config, read_accounts(config), FakeClock(), "T")
     sender._pool = Silent()  # type: ignore[assignment]
     sender._projects["default"].credentials._pool = Endpoint()  # type: ignore[assignment]
     assert await send(sender) == Transient("timeout")
@@ -208,4 +211,4 @@ def test_a_missing_or_wrong_account_file_is_told_with_its_project(tmp_path: Path
         with pytest.raises(ConfigInvalid, match=r"fcm\.projects\.mine\.credentials"):
             read_accounts(FCM(projects={"mine": Project(credentials=str(path))}))
     with pytest.raises(ConfigInvalid, match="ca_file"):
-        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock())
+        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock(), "T")
