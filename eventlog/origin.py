@@ -1,8 +1,12 @@
 """A log's identity: its name, when it was made, the key that signs its checkpoints, and the salt of its CRCs.
 
 ``origin.cbor`` is written once, when the log is made: ``["heliograph-log", version, origin, created ns, Ed25519 public
-key, salt]``. The salt only keeps a payload from imitating a frame (see `eventlog.frame`); it is not published.
+key, salt]``, and behind it, as a CBOR item of its own, a CRC-32: an auditor tells a changed time of creation by it,
+which nothing else would. Logs of the first release have no CRC and are read all the same.
+The salt only keeps a payload from imitating a frame (see `eventlog.frame`); it is not published.
 """
+
+from zlib import crc32
 
 import cbor2
 import msgspec
@@ -30,7 +34,16 @@ def encode(origin: Origin) -> bytes:
     name = origin.name
     if not 0 < len(name.encode()) <= ORIGIN_BYTES_MAX or "+" in name or any(c.isspace() or ord(c) < 32 for c in name):
         raise ValueError(f"{name!r} cannot name a log: no spaces and no plus, at most {ORIGIN_BYTES_MAX} bytes")
-    return cbor2.dumps([_TAG, VERSION, name, origin.created_ns, origin.public_key, origin.salt])
+    body = _body(origin)
+    return body + _crc_item(body)
+
+
+def _body(origin: Origin) -> bytes:
+    return cbor2.dumps([_TAG, VERSION, origin.name, origin.created_ns, origin.public_key, origin.salt])
+
+
+def _crc_item(body: bytes) -> bytes:
+    return b"\x1a" + crc32(body).to_bytes(4, "big")
 
 
 def decode(data: bytes) -> Origin:
@@ -45,4 +58,7 @@ def decode(data: bytes) -> Origin:
         raise Corrupt("the log's origin is not of the shape") from error
     if len(origin.public_key) != 32 or not 0 <= origin.salt <= 0xFFFF_FFFF:
         raise Corrupt("the log's origin is out of bounds")
+    body = _body(origin)
+    if data not in (body, body + _crc_item(body)):
+        raise Corrupt("the log's origin fails its CRC")
     return origin

@@ -8,14 +8,15 @@ Bytes behind the last frame of the last segment are not damage: a commit in flig
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain
 from os.path import join
 
 import msgspec
 
+from eventlog import origin as origins
 from eventlog.checkpoint import Checkpoint
 from eventlog.chronicle import Excused, entry_of
 from eventlog.disk.durable import Disk, RealDisk
@@ -24,6 +25,7 @@ from eventlog.disk.recovery import CHECKPOINT_FILE, read_checkpoint
 from eventlog.disk.resumption import Resumption
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.store import LOG_DIRECTORY, read_origin
+from eventlog.disk.tilecheck import Tiled, has_tiles, root_of
 from eventlog.errors import Absent, Corrupt
 from eventlog.merkle import Tree
 from eventlog.origin import Origin
@@ -81,10 +83,13 @@ def verify(
     Raises Absent where segments were replaced or removed while they were read: the audit is then to be made again.
     """
     disk = RealDisk()
-    origin = read_origin(disk, directory)
-    if origin is None:
-        return None
     log_directory = join(directory, LOG_DIRECTORY)
+    try:
+        origin = read_origin(disk, directory)
+    except Corrupt as flaw:
+        return _nameless(Finding(flaw.path, flaw.offset, flaw.what))
+    if origin is None:
+        return _without_origin(disk, log_directory)
     checkpoint, findings = _checkpoint(disk, log_directory, origin)
     # The checkpoint was read first: on a running server the segments only grow meanwhile.
     tasks = _tasks(disk, log_directory, origin, checkpoint, kept, tree=tree)
@@ -99,8 +104,26 @@ def verify(
     if not findings:  # what is unreadable was named; that other things are then missing goes without saying
         own = Kept(join(log_directory, CHECKPOINT_FILE), checkpoint)
         findings += _unexcused(passages, log_directory) if tree else []
-        findings += _signed(passages, own, kept)
+        tiled = Tiled(disk, log_directory, checkpoint.size) if tree and has_tiles(disk, log_directory) else None
+        findings += _below(tiled, passages) if tiled is not None else []
+        findings += _signed(_roots(tiled, passages, kept), passages, own, kept)
+    findings += [flaw for one in passages for flaw in one.tile_flaws]
     return _report(origin, checkpoint, passages, resumed=resumed, findings=findings, notes=notes)
+
+
+def _without_origin(disk: Disk, directory: str) -> Report | None:
+    try:
+        count = len(Segments.found(disk, directory))
+    except FileNotFoundError:
+        return None
+    what = "there are segments but no origin; put it back from a copy"
+    return _nameless(Finding(join(directory, origins.FILE), 0, what)) if count else None
+
+
+def _nameless(finding: Finding) -> Report:
+    """Report of a log whose origin cannot be read: without it no frame's CRC means anything."""
+    origin = Origin("", 0, bytes(32), 0)
+    return _report(origin, Checkpoint("", 0, b""), (), resumed=0, findings=[finding], notes=())
 
 
 def _checkpoint(disk: Disk, directory: str, origin: Origin) -> tuple[Checkpoint, list[Finding]]:
@@ -114,7 +137,8 @@ def _tasks(
     disk: Disk, directory: str, origin: Origin, checkpoint: Checkpoint, kept: Sequence[Kept], *, tree: bool
 ) -> list[Task]:
     watched = tuple(sorted({checkpoint.size, *(one.checkpoint.size for one in kept)}))
-    with_closed = list(Segments.found(disk, directory))
+    files = list(Segments.found(disk, directory))
+    tiles = tree and has_tiles(disk, directory)
     return [
         Task(
             directory,
@@ -124,9 +148,10 @@ def _tasks(
             tree,
             checkpoint.size,
             watched,
-            last=file is with_closed[-1],
+            last=file is files[-1],
+            tiles=tiles,
         )
-        for file in with_closed
+        for file in files
     ]
 
 
@@ -211,9 +236,27 @@ def _offset(directory: str, first_seq: int, seq: int) -> int:
     return SegmentFile(RealDisk(), directory, first_seq).index.find(seq).offset
 
 
-def _signed(passages: Sequence[Passage], own: Kept, kept: Sequence[Kept]) -> list[Finding]:
-    """Hold the log against its own checkpoint and those kept elsewhere."""
+def _below(tiled: Tiled, passages: Sequence[Passage]) -> list[Finding]:
+    """Hold the tiles of what retention removed against the first segment."""
+    if not passages or not passages[0].first_seq:
+        return []
+    flaws = tiled.flaws_below(passages[0].first_seq, passages[0].start_frontier)
+    return [Finding(path, 0, what) for path, what in flaws]
+
+
+def _roots(tiled: Tiled | None, passages: Sequence[Passage], kept: Sequence[Kept]) -> dict[int, bytes]:
+    """Give the tree's root at each watched size: as walked, or, of what retention removed, as its tiles say."""
     roots = {size: root for passage in passages for size, root in passage.roots.items()}
+    first = passages[0].first_seq if passages else 0
+    for size in {one.checkpoint.size for one in kept if one.checkpoint.size < first}:
+        with suppress(Corrupt):  # named by `_below`
+            if tiled is not None:
+                roots[size] = root_of(tiled.frontier(size))
+    return roots
+
+
+def _signed(roots: Mapping[int, bytes], passages: Sequence[Passage], own: Kept, kept: Sequence[Kept]) -> list[Finding]:
+    """Hold the log against its own checkpoint and those kept elsewhere."""
     end = passages[-1].end_seq if passages else 0
     found: list[Finding] = []
     for one in (own, *kept):

@@ -20,6 +20,7 @@ from eventlog import index as indexes
 from eventlog import segment
 from eventlog.disk.durable import Disk, RealDisk, read_whole
 from eventlog.disk.segments import INDEX_BYTES_MAX, SegmentFile
+from eventlog.disk.tilecheck import TileCheck
 from eventlog.disk.views import no_collections
 from eventlog.errors import Corrupt
 from eventlog.frame import Frame
@@ -52,6 +53,7 @@ class Task(msgspec.Struct, frozen=True):
     checkpoint_size: int
     watched: tuple[int, ...]
     last: bool
+    tiles: bool = False
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ class Passage(msgspec.Struct, frozen=True):
     own: tuple[Record, ...]
     findings: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    tile_flaws: tuple[Finding, ...] = ()
 
     def absent(self) -> Iterator[tuple[str, int]]:
         """Give kind and seq of every record without a payload."""
@@ -146,6 +149,7 @@ class _Walk:
         self.roots = {head.first_seq: self.root} if head.first_seq in task.watched else {}
         self.missing: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
         self.own: list[Record] = []
+        self.tiles = TileCheck(head.first_seq)
 
     def run(self, file_bytes: int, before: Identity | None) -> Passage:
         """Walk to the end or to the first flaw; a torn tail is none."""
@@ -160,6 +164,10 @@ class _Walk:
         notes: Findings = ()
         if not findings and not self.task.last:
             findings, notes = index_findings(self.file, self.index)
+        flaws: Findings = ()
+        if not findings and self.task.tiles:
+            found_flaws = self.tiles.flaws(self.file.disk, self.task.directory, self.task.checkpoint_size)
+            flaws = tuple(Finding(path, 0, what) for path, what in found_flaws)
         return Passage(
             self.file.path,
             before,
@@ -176,6 +184,7 @@ class _Walk:
             tuple(self.own),
             findings,
             notes,
+            flaws,
         )
 
     def _frame(self, frame: Frame) -> None:
@@ -202,7 +211,9 @@ class _Walk:
         head = frame.head
         within = [size - head.first_seq for size in self.task.watched if head.first_seq < size < head.end_seq]
         for start, end in pairwise([0, *sorted(within), head.count]):
-            self.tree.extend(found.leaves[start:end])
+            new = self.tree.extend(found.leaves[start:end])
+            if self.task.tiles:
+                self.tiles.add(new)
             if end < head.count:
                 self.roots[head.first_seq + end] = self.tree.root()
         if self.tree.root() != head.root:

@@ -85,7 +85,11 @@ class Resumption:
 
     def add(self, passage: Passage) -> None:
         """Keep a sealed segment that was found whole, if its file has not changed since."""
-        if not passage.findings and passage.identity is not None and passage.identity == identity(passage.path):
+        if (
+            not (passage.findings or passage.tile_flaws)
+            and passage.identity is not None
+            and passage.identity == identity(passage.path)
+        ):
             self._write(msgspec.json.encode(passage))
 
     def _write(self, text: bytes) -> None:

@@ -11,10 +11,26 @@ from eventlog.origin import Origin, decode, encode
 ORIGIN = Origin("log.example", 5, b"\x01" * 32, 7)
 
 
+BODY = cbor2.dumps(["heliograph-log", 1, "log.example", 5, b"\x01" * 32, 7])
+
+
 def test_golden_bytes_of_version_1() -> None:
-    assert encode(ORIGIN).hex() == cbor2.dumps(["heliograph-log", 1, "log.example", 5, b"\x01" * 32, 7]).hex()
+    assert encode(ORIGIN).hex() == BODY.hex() + "1aa41aeac1"
     assert encode(ORIGIN).hex().startswith("866e68656c696f67726170682d6c6f67016b6c6f672e6578616d706c65055820")
     assert decode(encode(ORIGIN)) == ORIGIN
+
+
+def test_the_first_releases_origin_without_a_crc_is_read() -> None:
+    assert decode(BODY) == ORIGIN
+
+
+@pytest.mark.parametrize("form", [encode(ORIGIN), encode(Origin("a", 1 << 62, bytes(range(32)), 0xFFFF_FFFF))])
+def test_every_flipped_bit_is_found(form: bytes) -> None:
+    for bit in range(8 * len(form)):
+        changed = bytearray(form)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(Corrupt):
+            decode(bytes(changed))
 
 
 @pytest.mark.parametrize("name", ["", "with space", "a+b", "line\nbreak", "x" * 256])

@@ -61,18 +61,24 @@ def verify(data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume: Pa
     """
     if resume is not None and data.resolve() in resume.resolve().parents:
         raise click.BadParameter("--resume names a file outside the data directory: an audit writes nothing there")
-    origin = read_origin(RealDisk(), str(data))
-    if origin is None:
-        raise no_log(data)
-    checkpoints_kept, refused = _kept(kept, origin)
+    checkpoints_kept, refused = _kept(kept, _origin(data) if kept else None)
     report = _report(data, level, jobs, checkpoints_kept, resume)
     _tell(report, refused, level)
 
 
-def _kept(paths: tuple[Path, ...], origin: Origin) -> tuple[list[Kept], list[Finding]]:
+def _origin(data: Path) -> Origin | None:
+    try:
+        return read_origin(RealDisk(), str(data))
+    except Corrupt:
+        return None  # the audit names it
+
+
+def _kept(paths: tuple[Path, ...], origin: Origin | None) -> tuple[list[Kept], list[Finding]]:
     """Read the checkpoints kept elsewhere: those of this log, and what is wrong with the others."""
     found: list[Kept] = []
     refused: list[Finding] = []
+    if origin is None:
+        return found, refused
     for path in paths:
         try:
             checkpoint = _checkpoint_in(path, origin.public_key)
@@ -115,7 +121,8 @@ def _report(data: Path, level: str, jobs: int, kept: list[Kept], resume: Path | 
             )
         except Absent as changed:
             raise Unavailable(str(changed)) from changed
-    assert report is not None, "the origin was there"
+    if report is None:
+        raise no_log(data)
     return report
 
 
