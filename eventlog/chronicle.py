@@ -73,6 +73,10 @@ class Retained(Entry, frozen=True, array_like=True):
     first_seq: int
     below: tuple[Below, ...]
 
+    def floor(self, kind: str) -> int:
+        """Give the seq below which nothing of this kind is left."""
+        return max([self.first_seq, *(one.seq for one in self.below if one.kind == kind)])
+
 
 AnyEntry = Recovered | Erased | Retained
 ENTRIES: dict[str, type[Recovered] | type[Erased] | type[Retained]] = {

@@ -71,6 +71,8 @@ ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
 
 # What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
 RETENTION_STEP_RECORDS = 2_048
+# How often a backup starts over because segments were put together, dropped or erased while it copied them.
+BACKUP_TRIES_MAX = 5
 
 assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
 assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import cbor2
 
+from eventlog.chronicle import Retained, entry_of
 from eventlog.limits import VIEW_LAG_RECORDS
 from eventlog.record import Record
 
@@ -61,13 +62,21 @@ class TableView(ABC):
     def fold(self, record: Record) -> None:
         """Take in one record of a kind in `kinds`."""
 
+    def retained(self, entry: Retained) -> None:  # noqa: B027 - most views have nothing to do
+        """Let go of rows that point to records which retention took. Rows that hold what they need stay."""
+
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
-        mine = [record for record in records if record.kind in self.kinds]
+        mine = [record for record in records if record.kind in self.kinds or record.kind == Retained.kind]
         if mine:
             self._change()
         for record in mine:
-            self.fold(record)
+            if record.kind == Retained.kind:
+                entry = entry_of(record)
+                assert isinstance(entry, Retained)
+                self.retained(entry)
+            else:
+                self.fold(record)
         self._position = position
 
     def commit(self, origin: str, root: bytes) -> None:

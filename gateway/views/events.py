@@ -17,6 +17,7 @@ from hashlib import blake2b
 from struct import Struct, pack
 from typing import ClassVar, NamedTuple
 
+from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import EventStored, RelayUnregistered, event_of, fact_of
@@ -237,6 +238,13 @@ class EventsView(TableView):
         assert isinstance(fact, RelayUnregistered)
         self.db.execute("UPDATE relay SET key = NULL WHERE key = ?", (fact.relay_key,))
         self._relays.pop(fact.relay_key, None)
+
+    def retained(self, entry: Retained) -> None:
+        """Drop the rows of events that are gone: at most as many as one step of retention takes."""
+        self._flush()
+        gone = self.db.execute("SELECT seq FROM event WHERE seq < ?", (entry.floor(EventStored.kind),)).fetchall()
+        for (seq,) in gone:
+            self._drop(seq)
 
     def _fold_alone(self, seq: int, relay: int, author: Author, event: Event) -> None:
         """Take in an event that others act upon, or that acts upon others: all before it must be written."""

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from cachetools import LRUCache
 
+from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayUnregistered, RowStored, fact_of
@@ -146,6 +147,15 @@ class RowsView(TableView):
             "UPDATE spaces SET count = count + ? WHERE space = ?", [(n, at) for at, n in counts.items()]
         )
         self._fresh.clear()
+
+    def retained(self, entry: Retained) -> None:
+        """Drop the rows whose records are gone, one namespace after the other: its rows lie in the order of the log."""
+        self._insert()
+        floor = entry.floor(RowStored.kind)
+        for (space,) in self.db.execute("SELECT space FROM spaces WHERE count > 0").fetchall():
+            dropped = self.db.execute("DELETE FROM rows WHERE space = ? AND seq < ?", (space, floor)).rowcount
+            if dropped:
+                self.db.execute("UPDATE spaces SET count = count - ? WHERE space = ?", (dropped, space))
 
     def _forget(self, relay_key: str) -> None:
         self._insert()

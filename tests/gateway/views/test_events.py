@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventlog import chronicle
+from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from gateway.facts import EventStored, FactUnknown, RelayUnregistered, draft, event_draft, event_of
 from gateway.nostr.event import Event, stored_form
@@ -211,3 +213,18 @@ def test_the_short_way_for_events_writes_and_reads_what_the_long_way_does() -> N
     assert event_of(Record(0, 1, 1, record.kind, b"", b"", None)) is None
     with pytest.raises(FactUnknown):
         event_of(Record(0, 99, 1, record.kind, b"", b"", record.payload))
+
+
+def test_events_that_retention_took_are_gone_and_what_they_deleted_stays_barred() -> None:
+    events = [signed(content=str(n), created_at=n + 1) for n in range(4)]
+    deletion = signed(kind=5, tags=[["e", events[0].id]], created_at=9)
+    one, two = view_of(*events, deletion), view_of(*events, deletion)
+    taken = chronicle.draft(Retained(2, (Below("nostr.stored", 5), Below("mirror.stored", 9))), 0)
+    for view in (one, two):
+        assert view.count(RELAY) == 4
+        view.apply([Record(5, 1, 0, taken.kind, b"", b"", taken.payload)], 6)
+        assert (view.count(RELAY), held(view)) == (0, [])
+        assert view.db.execute("SELECT COUNT(*) FROM tag").fetchone() == (0,)
+    assert one.digest() == two.digest()
+    assert one.standing(RELAY, events[0]) is Standing.DELETED
+    assert one.standing(RELAY, events[1]) is Standing.NEW

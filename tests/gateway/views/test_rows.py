@@ -5,6 +5,8 @@ import sqlite3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventlog import chronicle
+from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from gateway.facts import Fact, RelayUnregistered, RowStored, draft
 from gateway.replication.filter import Filter, filter_of
@@ -129,3 +131,13 @@ def test_every_question_is_answered_from_an_index_that_fits():
     ):
         (plan,) = plans(view, ask)
         assert fit in plan
+
+
+def test_rows_that_retention_took_are_gone_whatever_the_batches():
+    facts: list[Fact] = [stored(n, relay_id=ONE if n % 2 else TWO) for n in range(6)]
+    views = [folded(facts, batch) for batch in (1, 6)]
+    for view in views:
+        taken = chronicle.draft(Retained(2, (Below("mirror.stored", 4), Below("nostr.stored", 6))), 0)
+        view.apply([Record(6, 1, 0, taken.kind, b"", b"", taken.payload)], 7)
+        assert (view.count(A), view.newest(A, [asked()], {False})) == (2, [4, 5])
+    assert views[0].digest() == views[1].digest()

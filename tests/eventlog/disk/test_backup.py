@@ -1,0 +1,172 @@
+"""A backup ends at a checkpoint, is whole, costs only what is new, and a log made from it goes on; or it is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eventlog.chronicle import Range
+from eventlog.disk import audit
+from eventlog.disk.backup import Copied, Refused, backup, is_complete, restore
+from eventlog.disk.compact import merge, plan_merges
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.erase import Job, end, erase
+from eventlog.disk.log import Log, open_log
+from eventlog.errors import Corrupt
+from tests.eventlog.logs import at_once, draft, running
+from tests.fakes import FakeClock
+
+DISK = RealDisk()
+
+
+def opened(data: Path, origin: str = "log.example") -> Log:
+    return open_log(data, FakeClock(), origin=origin)
+
+
+async def append(log: Log, count: int) -> None:
+    """Two segments, the second one open."""
+    for first in range(log.next_seq, log.next_seq + count, 10):
+        if first % 50 == 0:
+            log.store.roll()
+        await log.append_many([draft(n) for n in range(first, first + 10)])
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> Path:
+    async with running(opened(tmp_path / "data")) as log:
+        await append(log, 300)
+    return tmp_path / "data"
+
+
+def copied(data: Path, **options: bool) -> Copied:
+    return backup(DISK, str(data), str(data.parent / "copy"), **options)
+
+
+def found(directory: Path) -> tuple[bytes, list[bytes | None]]:
+    """The root and payloads of a log's files, opened by nobody."""
+    report = audit.verify(str(directory), tree=True)
+    assert report is not None
+    assert report.findings == ()
+    return report.root, []
+
+
+async def test_a_backup_is_the_log_as_of_its_checkpoint(data: Path) -> None:
+    done = copied(data)
+    assert (done.records, done.root) == (300, found(data)[0])
+    assert found(data.parent / "copy") == found(data)
+    assert not (data.parent / "copy" / "keys").exists()
+    assert is_complete(DISK, str(data.parent / "copy"))
+
+
+async def test_what_is_written_meanwhile_is_left_out_at_a_frames_end(data: Path) -> None:
+    async with running(opened(data)) as log:
+        shutil.copy(data / "log" / "checkpoint", data.parent / "older")
+        await append(log, 20)
+        shutil.copy(data.parent / "older", data / "log" / "checkpoint")  # as if it had been read before
+        assert copied(data).records == 300
+        assert found(data.parent / "copy")[0] == log.root_at(300)
+        assert copied(data).records == 300
+
+
+async def test_a_second_one_costs_only_what_is_new(data: Path) -> None:
+    first = copied(data)
+    again = copied(data)
+    assert again.files <= 1  # the open segment
+    assert again.kept >= first.files - 1
+    async with running(opened(data)) as log:
+        await append(log, 100)
+    third = copied(data)
+    assert (third.records, third.root) == (400, found(data)[0])
+    assert third.file_bytes < first.file_bytes
+
+
+async def test_linked_segments_are_the_same_files(data: Path) -> None:
+    copied(data, link=True)
+    names = sorted(path.name for path in (data / "log").glob("*.evl"))
+    same = [(data / "log" / name).samefile(data.parent / "copy" / "log" / name) for name in names]
+    assert same == [True] * (len(names) - 1) + [False]
+    assert found(data.parent / "copy") == found(data)
+
+
+async def test_what_was_erased_is_gone_from_the_next_backup(data: Path) -> None:
+    copied(data)
+    secret = draft(77).payload
+    assert any(secret in path.read_bytes() for path in (data.parent / "copy" / "log").glob("*.evl"))
+    async with running(opened(data)) as log:
+        job = Job(1, log.durable_size, "me", "because", "user", (Range(77, 78),), ())
+        await erase(log, str(data), job, 1, at_once)
+        end(DISK, str(data))
+    copied(data)
+    assert not any(secret in path.read_bytes() for path in (data.parent / "copy" / "log").glob("*.evl"))
+    assert found(data.parent / "copy") == found(data)
+
+
+async def test_segments_that_were_put_together_leave_no_old_names(data: Path) -> None:
+    copied(data)
+    async with running(opened(data)) as log:
+        for group in plan_merges(log.store.segments, 10**6):
+            await merge(log, group, at_once)
+    done = copied(data)
+    assert done.removed > 0
+    names = [sorted(path.name for path in (one / "log").glob("*.evl")) for one in (data, data.parent / "copy")]
+    assert names[0] == names[1]
+    assert len(names[0]) == 2
+
+
+async def test_a_log_made_from_a_backup_opens_and_goes_on(data: Path, tmp_path: Path) -> None:
+    copied(data, with_keys=True)
+    shutil.rmtree(data)
+    done = restore(DISK, str(tmp_path / "copy"), str(data))
+    assert done.records == 300
+    assert (data / "keys" / "log.pem").stat().st_mode & 0o077 == 0
+    async with running(opened(data)) as log:
+        assert log.torn is None
+        await append(log, 10)
+        assert log.record(299).payload == draft(299).payload
+    assert audit.verify(str(data), tree=True).findings == ()  # type: ignore[union-attr]
+    with pytest.raises(Refused, match="holds a log already"):
+        restore(DISK, str(tmp_path / "copy"), str(data))
+
+
+async def test_keys_may_be_kept_elsewhere(data: Path, tmp_path: Path) -> None:
+    copied(data)
+    with pytest.raises(Refused, match="the log's key is not in this backup"):
+        restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"))
+    restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"), keys=str(data / "keys"))
+    async with running(opened(tmp_path / "new")) as log:
+        assert log.durable_size == 300
+
+
+async def test_nothing_is_mixed_up(data: Path, tmp_path: Path) -> None:
+    async with running(opened(tmp_path / "other", "other.example")) as log:
+        await append(log, 10)
+    copied(data)
+    with pytest.raises(Refused, match=r"holds a backup of another log, log\.example"):
+        backup(DISK, str(tmp_path / "other"), str(tmp_path / "copy"))
+    with pytest.raises(Refused, match="holds a log that is no backup"):
+        backup(DISK, str(data), str(data))
+    with pytest.raises(Refused, match="there is no log under"):
+        backup(DISK, str(tmp_path / "none"), str(tmp_path / "copy2"))
+    with pytest.raises(Refused, match="holds no backup"):
+        restore(DISK, str(data), str(tmp_path / "new"))
+
+
+async def test_a_damaged_log_gives_no_complete_backup_and_a_damaged_backup_no_log(data: Path, tmp_path: Path) -> None:
+    copied(data, with_keys=True)
+    damage(tmp_path / "copy")
+    with pytest.raises(Refused, match="is not whole"):
+        restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"))
+    shutil.rmtree(tmp_path / "copy")
+    damage(data)
+    with pytest.raises(Corrupt, match="the copy is not whole"):
+        copied(data)
+    assert is_complete(DISK, str(tmp_path / "copy")) is False
+    with pytest.raises(Refused, match="incomplete"):
+        restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"))
+
+
+def damage(directory: Path) -> None:
+    path = sorted((directory / "log").glob("*.evl"))[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
