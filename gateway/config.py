@@ -90,6 +90,32 @@ class Matrix(Section, frozen=True):
     apps: dict[str, MatrixApp] = {}
 
 
+class WebPush(Section, frozen=True):
+    """Web Push and UnifiedPush: endpoints that browsers and distributors choose."""
+
+    enabled: bool = True
+    contact: str = ""  # mailto: or https:, told to push services; "" = server.public_url where it is https
+    key_file: str = ""
+    local_origins: tuple[str, ...] = ()  # plain http on this machine, for a fake
+
+
+class APNsApp(Section, frozen=True):
+    """One app, by its app id: the key that Apple gave its team for pushes."""
+
+    key_file: str = ""
+    key_id: str = ""
+    team_id: str = ""
+    topic: str = ""  # the bundle id; "" = the app id
+
+
+class APNs(Section, frozen=True):
+    """Apple's push service without Firebase."""
+
+    base_url: str = "https://api.push.apple.com"
+    ca_file: str = ""  # extra trust for a fake
+    apps: dict[str, APNsApp] = {}
+
+
 class Firebase(Section, frozen=True):
     """The public Firebase configuration that web clients ask for (push §8): the first five, or nothing."""
 
@@ -195,6 +221,8 @@ class Config(Section, frozen=True):
     push: Push = Push()
     fcm: FCM = FCM()
     matrix: Matrix = Matrix()
+    webpush: WebPush = WebPush()
+    apns: APNs = APNs()
     firebase: Firebase = Firebase()
     instances: dict[str, Instance] = {}
     registration: Registration = Registration()
@@ -259,6 +287,7 @@ def _policy_rules(config: Config) -> list[Rule]:
         ),
         (config.push.policy == "open" or config.push.allow, 'push.policy is "allowlist", but push.allow names nobody'),
         (config.fcm.base_url.startswith(("http://", "https://")), "fcm.base_url: expected http(s)://HOST"),
+        (config.apns.base_url.startswith("https://"), "apns.base_url: expected https://HOST, since APNs is HTTP/2"),
         (config.metrics.path.startswith("/"), "metrics.path: must begin with a slash"),
     ]
     for name, instance in config.instances.items():

@@ -1,13 +1,13 @@
-"""A device: one registration token or installation id of one user of a tenant (push §3, §5)."""
+"""A device: one registration token, installation id or push subscription of one user of a tenant (push §3, §5)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a user's notifications go; ``target_kind`` says which of FCM's two fields names it, and never changes."""
+    """Where a user's notifications go; ``target_kind`` says by which way, and never changes."""
 
     target: str
-    target_kind: str  # "token" | "fid"
+    target_kind: str
     platform: str
     app_id: str

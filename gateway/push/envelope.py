@@ -14,6 +14,7 @@ from gateway.errors import PushRefused
 from gateway.limits import FIELD_BYTES_MAX, LIFETIME_MS_MAX, PLATFORM_CHARS_MAX, SKEW_MS_MAX, TARGET_BYTES_MAX
 from gateway.push.canonical import canonical, parse
 from gateway.push.instant import instant_ms
+from gateway.push.target import TARGET_KINDS, target_text
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -42,7 +43,7 @@ class Registration(Envelope):
 
     action: Action
     target: str
-    target_kind: str  # "token" | "fid"
+    target_kind: str  # one of `TARGET_KINDS`
     platform: str
     app_id: str
     issued_ms: int
@@ -139,8 +140,8 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
     if action not in ("register", "deregister"):
         raise _invalid("action", "is neither register nor deregister")
     target_kind = _string(fields, "targetKind") if "targetKind" in fields else "token"
-    if target_kind not in ("token", "fid"):
-        raise _invalid("targetKind", "is neither token nor fid")
+    if target_kind not in TARGET_KINDS:
+        raise _invalid("targetKind", f"is none of {', '.join(TARGET_KINDS)}")
     platform = _name(fields, "platform", empty=True)
     if len(platform) > PLATFORM_CHARS_MAX:
         raise _invalid("platform", f"is longer than {PLATFORM_CHARS_MAX} characters")
@@ -154,7 +155,9 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
         canonical=canonical(fields),
         body=body,
         action="register" if action == "register" else "deregister",
-        target=_name(fields, "token", bytes_max=TARGET_BYTES_MAX),
+        target=target_text(
+            target_kind, _name(fields, "token", bytes_max=TARGET_BYTES_MAX), leaving=action == "deregister"
+        ),
         target_kind=target_kind,
         platform=platform,
         app_id=_name(fields, "appId", empty=True),

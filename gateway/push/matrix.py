@@ -25,6 +25,7 @@ from gateway.limits import (
     TARGET_BYTES_MAX,
 )
 from gateway.push.plan import collapse_key, cut, is_reserved, payload_bytes
+from gateway.push.target import target_text
 
 TENANT = "matrix:"
 WAYS = ("fcm", "webpush", "unifiedpush", "apns")
@@ -179,6 +180,29 @@ def event_of(body: bytes) -> MatrixEvent:
 def notification_id(event: MatrixEvent, pushkey: str) -> str:
     """What a repeat of this event for this device has too."""
     return f"{hashlib.sha256(pushkey.encode()).hexdigest()[:16]} {event.id}"
+
+
+def target(way: str, device: MatrixDevice) -> tuple[str, str]:
+    """(kind, target) of a pushkey, by what its app's pushkeys are; raise PushRefused 400 where it is none.
+
+    As with Sygnal, a browser's pushkey is its ``p256dh``, and its ``data`` has ``endpoint`` and ``auth``.
+    """
+    match way:
+        case "fcm":
+            return "token", device.pushkey
+        case "apns":
+            return "apns", target_text("apns", device.pushkey, leaving=False)
+        case "unifiedpush":
+            return "unifiedpush", target_text("unifiedpush", device.pushkey, leaving=False)
+        case _:
+            keys = {"p256dh": device.pushkey, "auth": device.data.get("auth")}
+            text = msgspec.json.encode({"endpoint": device.data.get("endpoint"), "keys": keys}).decode()
+            return "webpush", target_text("webpush", text, leaving=False)
+
+
+def holder(target_kind: str, target: str) -> str:
+    """Under which name a target is remembered: a browser's public key, which its pushkey is, else all of it."""
+    return str(msgspec.json.decode(target)["keys"]["p256dh"]) if target_kind == "webpush" else target
 
 
 def is_matrix(tenant: str) -> bool:

@@ -80,7 +80,8 @@ class Gateway:
         self.status = Status(ledger, metrics)
 
         self.push = PushService(config, clock, ledger, metrics)
-        self.matrix = MatrixDoor(config, clock, ledger, metrics, self.push.dispatcher)
+        dispatcher, ways = self.push.dispatcher, self.push.ways
+        self.matrix = MatrixDoor(config, clock, ledger, metrics, dispatcher=dispatcher, ways=ways)
         self.relays = RelayService(config, clock, ledger, metrics)
         self.nostr = NostrService(config, clock, ledger, metrics)
         self.mirror = MirrorService(config, clock, ledger, metrics)

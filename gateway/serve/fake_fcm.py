@@ -16,7 +16,7 @@ import ssl
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
@@ -199,7 +199,17 @@ def _reserved(key: str) -> bool:
     return key in ("from", "message_type", "notification") or key.startswith(("google", "gcm"))
 
 
-async def serve_fake(fake: Fake, listener: trio.SocketListener, context: ssl.SSLContext | None = None) -> None:
+class Answering(Protocol):
+    """A fake that `serve_fake` can serve."""
+
+    latency_s: float
+
+    def reply(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
+        """Answer one request."""
+        ...
+
+
+async def serve_fake(fake: Answering, listener: trio.SocketListener, context: ssl.SSLContext | None = None) -> None:
     """Serve for ever on a listener, under TLS where a context is given."""
 
     async def connection(stream: trio.SocketStream) -> None:
@@ -214,7 +224,7 @@ async def serve_fake(fake: Fake, listener: trio.SocketListener, context: ssl.SSL
     await trio.serve_listeners(connection, [listener])
 
 
-async def _converse(fake: Fake, stream: trio.abc.Stream) -> None:
+async def _converse(fake: Answering, stream: trio.abc.Stream) -> None:
     buffer = bytearray()
     while True:
         while (end := buffer.find(b"\r\n\r\n")) < 0:

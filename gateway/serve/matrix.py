@@ -28,16 +28,18 @@ from gateway.push.matrix import (
     MatrixDevice,
     MatrixEvent,
     event_bytes,
+    holder,
     notification_id,
     notify,
     options,
+    target,
 )
-from gateway.push.plan import Projects
 from gateway.serve.clock import Clock
 from gateway.serve.dispatch import Dispatcher
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
@@ -53,6 +55,7 @@ class _Asked:
 
     tenant: str
     id: str
+    user: str  # its pushkey, in one spelling
     device: MatrixDevice
     event: MatrixEvent
     to: PushTarget
@@ -61,9 +64,18 @@ class _Asked:
 class MatrixDoor:
     """Everything behind ``/_matrix/push/``, and ``/public/firebase``."""
 
-    def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        dispatcher: Dispatcher,
+        ways: Ways,
+    ) -> None:
         self._config, self._push, self._clock, self._ledger = config.matrix, config.push, clock, ledger
-        self._apps, self._projects = Apps(config.matrix), Projects(config.fcm.projects)
+        self._apps, self._ways = Apps(config.matrix), ways
         self._metrics, self._dispatcher = metrics, dispatcher
         self._firebase = firebase_document(config.firebase)
         self._inflight = Inflight()
@@ -123,21 +135,35 @@ class MatrixDoor:
         asked: dict[tuple[str, str], _Asked] = {}
         for device in devices:
             app, tenant = self._apps.serving(device.app_id), TENANT + device.app_id
-            gone = self._pushkeys.is_gone(tenant, device.pushkey, device.since_ms)
-            if app is None or device.event is None or gone:
+            if app is None or device.event is None or (to := self._target(device, app)) is None:
                 _add(answer["rejected"], device.pushkey)
                 continue
-            one = self._asked(tenant, device, device.event, app)
-            asked[one.tenant, one.id] = one
+            one = self._asked(tenant, device, device.event, app, to)
+            if self._is_gone(one):
+                _add(answer["rejected"], device.pushkey)
+            else:
+                asked[one.tenant, one.id] = one
         return list(asked.values())
 
-    def _asked(self, tenant: str, device: MatrixDevice, event: MatrixEvent, app: MatrixApp) -> _Asked:
+    def _target(self, device: MatrixDevice, app: MatrixApp) -> PushTarget | None:
+        """Where a pushkey leads; None where it leads nowhere, and its pusher may go."""
+        try:
+            kind, text = target(app.way, device)
+            self._ways.judge(kind, text, device.app_id)
+        except PushRefused:
+            return None
+        lane = app.project if app.project and kind == "token" else self._ways.lane(kind, device.app_id)
+        return PushTarget(text, kind, device.app_id, lane)
+
+    def _is_gone(self, one: _Asked) -> bool:
+        return self._pushkeys.is_gone(one.tenant, one.user, one.device.since_ms)
+
+    def _asked(self, tenant: str, device: MatrixDevice, event: MatrixEvent, app: MatrixApp, to: PushTarget) -> _Asked:
         event = msgspec.structs.replace(event, options=options(app, device.app_id))
         if not event.is_about_event:  # counts alone: nothing to remember, the newest replaces the others
             event = msgspec.structs.replace(event, id=f"counts {self._clock.random_bytes(SALT_BYTES).hex()}")
-        project = app.project or self._projects.chosen(device.app_id)
-        to = PushTarget(device.pushkey, "token", device.app_id, project)
-        return _Asked(tenant, notification_id(event, device.pushkey), device, event, to)
+        user = holder(to.target_kind, to.target)
+        return _Asked(tenant, notification_id(event, user), user, device, event, to)
 
     async def _take_in(self, asked: Sequence[_Asked], answer: Lists) -> list[_Asked]:
         """Record what is new, all in one batch; give what has an outcome or will have one."""
@@ -161,7 +187,7 @@ class MatrixDoor:
         keep_ms = self._push.stale_s * 1000 if one.event.is_about_event else MATRIX_COUNTS_KEPT_MS
         fact = Accepted(
             tenant=one.tenant,
-            user=one.device.pushkey,
+            user=one.user,
             notification_id=one.id,
             created_ms=None,
             forget_ms=now_ms + keep_ms,
@@ -170,7 +196,7 @@ class MatrixDoor:
             signature="",
             body=event_bytes(one.event),
         )
-        subject = self._devices.pseudonym(one.tenant, one.device.pushkey) or self._clock.random_bytes(SALT_BYTES)
+        subject = self._devices.pseudonym(one.tenant, one.user) or self._clock.random_bytes(SALT_BYTES)
         return draft(fact, ts_ns=self._clock.now_ns(), subject=subject, salt=self._clock.random_bytes(SALT_BYTES))
 
     async def _outcome(self, one: _Asked, deadline: float, answer: Lists) -> None:
@@ -184,7 +210,7 @@ class MatrixDoor:
             return
         if found.pending:
             _add(answer["retryable"], pushkey)
-        elif self._pushkeys.is_gone(one.tenant, pushkey, one.device.since_ms):
+        elif self._is_gone(one):
             _add(answer["rejected"], pushkey)
         else:
             _add(answer["failed"], pushkey)

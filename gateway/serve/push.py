@@ -24,7 +24,8 @@ from gateway.limits import PSEUDONYMS_MAX, RATE_KEYS_MAX, SKEW_MS_MAX
 from gateway.push.bucket import Buckets
 from gateway.push.envelope import Envelope, Event, Registration, event, registration
 from gateway.push.es256 import PublicKey, signature_bytes, verifies
-from gateway.push.plan import Projects, judge_title
+from gateway.push.plan import judge_title
+from gateway.push.target import identity
 from gateway.push.tenant import SECRET_NEVER, Directory, Signer
 from gateway.push.wellknown import WellKnown
 from gateway.serve.asgi import Direct
@@ -37,6 +38,7 @@ from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.wayout import WayOut
+from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
@@ -57,19 +59,20 @@ class PushService:
         self._devices, self._nonces, self._outbox = _views(ledger)
         self._directory = Directory(config.push, config.instances)
         self._documents = Documents(fetch or Fetcher(), config.push.first_fetches_per_minute)
-        self._projects = Projects(config.fcm.projects)
+        self.ways = Ways(config, clock)
         self._inflight = Inflight()
         self._per_address = _per_minute(config.push.rate_per_address)
         self._per_instance = _per_minute(config.push.rate_per_instance)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
         fcm = Sender(config.fcm, read_accounts(config.fcm), clock, config.push.title)
-        ways: dict[str, WayOut] = {"token": fcm, "fid": fcm}
+        ways: dict[str, WayOut] = {"token": fcm, "fid": fcm} | self.ways.by_kind()
         self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=config.fcm.connections_max)
 
     def routes(self, app: QuartTrio) -> None:
         """Add the three routes; refusals are raised, for the application to answer."""
         register = _view(self.register, self._metrics.push_registrations)
         notify = _view(self.notify, self._metrics.push_events)
+        self.ways.routes(app)
         app.add_url_rule("/push/register", "push_register", register, methods=["POST"])
         app.add_url_rule("/internal/push/events", "push_events", notify, methods=["POST"])
         app.add_url_rule("/push/webhook", "push_webhook", notify, methods=["POST"])
@@ -90,6 +93,8 @@ class PushService:
         del secret  # a registration is always signed
         self._spend(self._per_address, source)
         envelope = registration(body, header, self._clock.now_ms())
+        if envelope.action == "register":
+            self.ways.judge(envelope.target_kind, envelope.target, envelope.app_id)
         signer = self._signer(envelope)
         tenant = await self._verified(envelope, signer, source, lambda keys: keys.registration_key)
         return await self._enrol(envelope, tenant)
@@ -102,7 +107,7 @@ class PushService:
             "userId": envelope.user,
             "duplicate": False,
         }
-        target = (envelope.target_kind, envelope.target)
+        target = (envelope.target_kind, identity(envelope.target_kind, envelope.target))
         async with self._inflight.hold(("nonce", tenant, envelope.nonce), ("target", tenant, *target)):
             digest = envelope.digest()
             used = self._nonces.used(tenant, envelope.nonce, self._clock.now_ms())
@@ -190,7 +195,12 @@ class PushService:
 
     def _targets(self, tenant: str, user: str) -> tuple[PushTarget, ...]:
         return tuple(
-            PushTarget(device.target, device.target_kind, device.app_id, self._projects.chosen(device.app_id))
+            PushTarget(
+                device.target,
+                device.target_kind,
+                device.app_id,
+                self.ways.lane(device.target_kind, device.app_id),
+            )
             for device in self._devices.devices(tenant, user)
         )
 

@@ -14,7 +14,7 @@ from cachetools import TTLCache
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.facts import SALT_BYTES, Deferred, Removed, Settled, draft
-from gateway.push.matrix import is_matrix
+from gateway.push.matrix import holder, is_matrix
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
@@ -65,7 +65,7 @@ class Settler:
     def _removal(self, delivery: Delivery, reason: str, now_ns: int) -> list[Draft]:
         user = self._devices.holder(delivery.tenant, delivery.target_kind, delivery.target)
         if is_matrix(delivery.tenant):
-            user = delivery.target  # nobody registered it here; the homeserver is told
+            user = holder(delivery.target_kind, delivery.target)  # nobody registered it here; who asks again is told
         if user is None:
             return []
         fact = Removed(delivery.tenant, user, delivery.target, delivery.target_kind, reason)

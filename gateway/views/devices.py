@@ -12,6 +12,7 @@ from eventlog.view import TableView
 from gateway.facts import Accepted, Deregistered, Registered, Removed, fact_of
 from gateway.limits import LIFETIME_MS_MAX, SKEW_MS_MAX
 from gateway.push.device import Device
+from gateway.push.target import identity
 
 
 class DevicesView(TableView):
@@ -22,9 +23,11 @@ class DevicesView(TableView):
     tables: ClassVar[tuple[str, ...]] = ("device", "pseudonym")
     schema: ClassVar[str] = """
         CREATE TABLE IF NOT EXISTS device (
-            tenant TEXT, target_kind TEXT, target TEXT,
+            tenant TEXT, target_kind TEXT,
+            target TEXT,            -- its identity: of a subscription the endpoint alone
             user TEXT,              -- NULL: a mark of a device that went
             platform TEXT, app_id TEXT, issued_ms INTEGER, seq INTEGER,
+            whole TEXT,             -- the target with its keys, where that is more than its identity
             PRIMARY KEY (tenant, target_kind, target)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS device_of_user ON device (tenant, user, seq);
         CREATE INDEX IF NOT EXISTS device_mark ON device (issued_ms) WHERE user IS NULL;
@@ -44,7 +47,7 @@ class DevicesView(TableView):
                 self._deregistered(fact, record)
             case Removed() as fact:
                 self._name(fact.tenant, fact.user, record.subject)
-                self._take_away(fact.tenant, fact.target_kind, fact.target)
+                self._take_away(fact.tenant, fact.target_kind, identity(fact.target_kind, fact.target))
             case Accepted() as fact:
                 self._name(fact.tenant, fact.user, record.subject)
             case _:
@@ -57,12 +60,13 @@ class DevicesView(TableView):
         self.db.execute("INSERT OR IGNORE INTO pseudonym VALUES (?, ?, ?)", (tenant, user, subject))
 
     def _registered(self, fact: Registered, record: Record) -> None:
-        key = (fact.tenant, fact.target_kind, fact.target)
+        key = (fact.tenant, fact.target_kind, identity(fact.target_kind, fact.target))
         if self.superseded(*key, fact.issued_ms):
             return
+        whole = None if key[2] == fact.target else fact.target
         self.db.execute(
-            "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, fact.user, fact.platform, fact.app_id, fact.issued_ms, record.seq),
+            "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, fact.user, fact.platform, fact.app_id, fact.issued_ms, record.seq, whole),
         )
         evicted = self.db.execute(
             "SELECT target_kind, target FROM device WHERE tenant = ? AND user = ? ORDER BY seq DESC LIMIT -1 OFFSET ?",
@@ -72,13 +76,14 @@ class DevicesView(TableView):
             self._take_away(fact.tenant, target_kind, target)
 
     def _deregistered(self, fact: Deregistered, record: Record) -> None:
-        key = (fact.tenant, fact.target_kind, fact.target)
+        key = (fact.tenant, fact.target_kind, identity(fact.target_kind, fact.target))
         if self.superseded(*key, fact.issued_ms):
             return
         holder = self.holder(*key)
         if holder in (None, fact.user):
             self.db.execute(
-                "INSERT OR REPLACE INTO device VALUES (?, ?, ?, NULL, '', '', ?, ?)", (*key, fact.issued_ms, record.seq)
+                "INSERT OR REPLACE INTO device VALUES (?, ?, ?, NULL, '', '', ?, ?, NULL)",
+                (*key, fact.issued_ms, record.seq),
             )
         else:
             self.db.execute(
@@ -88,7 +93,7 @@ class DevicesView(TableView):
 
     def _take_away(self, tenant: str, target_kind: str, target: str) -> None:
         self.db.execute(
-            "UPDATE device SET user = NULL, platform = '', app_id = ''"
+            "UPDATE device SET user = NULL, platform = '', app_id = '', whole = NULL"
             " WHERE tenant = ? AND target_kind = ? AND target = ?",
             (tenant, target_kind, target),
         )
@@ -97,7 +102,7 @@ class DevicesView(TableView):
         """Whether a later envelope about this target has been taken in."""
         row = self.db.execute(
             "SELECT issued_ms FROM device WHERE tenant = ? AND target_kind = ? AND target = ?",
-            (tenant, target_kind, target),
+            (tenant, target_kind, identity(target_kind, target)),
         ).fetchone()
         return row is not None and issued_ms < row[0]
 
@@ -105,14 +110,15 @@ class DevicesView(TableView):
         """The user whom this target belongs to; None where it is nobody's."""
         row = self.db.execute(
             "SELECT user FROM device WHERE tenant = ? AND target_kind = ? AND target = ?",
-            (tenant, target_kind, target),
+            (tenant, target_kind, identity(target_kind, target)),
         ).fetchone()
         return row[0] if row else None
 
     def devices(self, tenant: str, user: str) -> list[Device]:
         """A user's live devices, first registered first."""
         rows = self.db.execute(
-            "SELECT target, target_kind, platform, app_id FROM device WHERE tenant = ? AND user = ? ORDER BY seq",
+            "SELECT COALESCE(whole, target), target_kind, platform, app_id FROM device"
+            " WHERE tenant = ? AND user = ? ORDER BY seq",
             (tenant, user),
         )
         return [Device(*row) for row in rows]

@@ -1,0 +1,142 @@
+"""Apple's push service without Firebase: its token, its message, and what its answers mean.
+
+The table is Apple's "Handling notification responses from APNs". A device token of the other environment (sandbox or
+production) is answered BadDeviceToken, for every device there is: so it removes one only where others got through,
+as with FCM's SENDER_ID_MISMATCH. Must not know HTTP/2, files or clocks.
+"""
+
+from typing import Any, assert_never
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.limits import PAYLOAD_BYTES_MAX
+from gateway.push.content import Content
+from gateway.push.envelope import Notification
+from gateway.push.fcm import (
+    Braked,
+    Delivered,
+    Failed,
+    Gone,
+    Mismatched,
+    Transient,
+    Unauthenticated,
+    Verdict,
+)
+from gateway.push.jwt import es256_jwt
+from gateway.push.matrix import MatrixEvent
+from gateway.push.plan import cut, message
+from gateway.push.webpush import topic_of
+
+_TOKEN_STALE = frozenset(("ExpiredProviderToken", "InvalidProviderToken", "MissingProviderToken"))
+_OTHER_APP = frozenset(("BadDeviceToken", "DeviceTokenNotForTopic", "BadEnvironmentKeyInToken"))
+_OPERATORS = frozenset(("BadTopic", "MissingTopic", "TopicDisallowed", "BadPath", "BadCertificate", "Forbidden"))
+
+
+def provider_token(key: ec.EllipticCurvePrivateKey, key_id: str, team_id: str, now_s: int) -> str:
+    """The JWT that authenticates a team; Apple takes it for an hour."""
+    return es256_jwt(key, {"kid": key_id}, {"iss": team_id, "iat": now_s})
+
+
+def headers(content: Content, topic: str, expires_s: int) -> dict[str, str]:
+    """The headers of one push, but for its authorisation."""
+    is_urgent = not isinstance(content, MatrixEvent) or content.is_urgent
+    return {
+        "apns-topic": topic,
+        "apns-push-type": "alert",
+        "apns-priority": "10" if is_urgent else "5",
+        "apns-expiration": str(expires_s),
+        "apns-collapse-id": topic_of(content),
+    }
+
+
+def payload(content: Content, title: str) -> bytes:
+    """The JSON of one push, within Apple's 4,096 bytes: only texts are cut."""
+    match content:
+        case Notification():
+            whole = message(content, "token", "", title)
+            fields: dict[str, Any] = {"aps": {"alert": whole["notification"], "sound": "default"}, **whole["data"]}
+            return _fitted(fields, whole["notification"]["body"])
+        case MatrixEvent():
+            return _matrix(content)
+        case _:
+            assert_never(content)
+
+
+def _fitted(fields: dict[str, Any], text: str) -> bytes:
+    while (over := len(raw := msgspec.json.encode(fields)) - PAYLOAD_BYTES_MAX) > 0 and text:
+        text = cut(text, len(text.encode()) - over)
+        fields["aps"] = fields["aps"] | {"alert": fields["aps"]["alert"] | {"body": text}}
+    return raw
+
+
+def _matrix(event: MatrixEvent) -> bytes:
+    """Sygnal's form: the device's own payload, ids beside it, a localised alert where the event tells enough."""
+    aps = dict(event.extra.get("aps") or {}) if isinstance(event.extra.get("aps"), dict) else {}
+    texts, counts = event.texts, event.counts
+    if "alert" not in aps and (shown := _alert(texts)):
+        aps["alert"] = shown
+    if counts:
+        aps["badge"] = sum(counts.values())
+    if event.sound:
+        aps["sound"] = event.sound
+    ids = {key: texts[key] for key in ("room_id", "event_id") if key in texts}
+    told = {"unread_count": counts["unread"]} if "unread" in counts else {}
+    missed = {"missed_calls": counts["missed_calls"]} if "missed_calls" in counts else {}
+    raw = msgspec.json.encode({**event.extra, **ids, **told, **missed, "aps": aps})
+    assert len(raw) <= PAYLOAD_BYTES_MAX + 3 * 1024, "MatrixEvent bounds each of its parts"
+    if len(raw) > PAYLOAD_BYTES_MAX:
+        aps["alert"] = {"loc-key": "SINGLE_UNREAD", "loc-args": []}
+        raw = msgspec.json.encode({**ids, **told, **missed, "aps": aps})
+    return raw
+
+
+def _alert(texts: dict[str, str]) -> dict[str, Any] | None:
+    sender = texts.get("sender_display_name") or texts.get("sender", "")
+    room = texts.get("room_name") or texts.get("room_alias", "")
+    body = texts.get("content_body", "")
+    if not sender:
+        return {"loc-key": "SINGLE_UNREAD", "loc-args": []} if "event_id" in texts else None
+    if texts.get("type") == "m.room.member":
+        return {"loc-key": "USER_INVITE_TO_NAMED_ROOM", "loc-args": [sender, room]}
+    if texts.get("type") == "m.call.invite":
+        return {"loc-key": "VOICE_CALL_FROM_USER", "loc-args": [sender]}
+    match bool(room), bool(body):
+        case True, True:
+            return {"loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT", "loc-args": [sender, room, body]}
+        case True, False:
+            return {"loc-key": "MSG_FROM_USER_IN_ROOM", "loc-args": [sender, room]}
+        case False, True:
+            return {"loc-key": "MSG_FROM_USER_WITH_CONTENT", "loc-args": [sender, body]}
+        case _:
+            return {"loc-key": "MSG_FROM_USER", "loc-args": [sender]}
+
+
+def _reason(body: bytes) -> str:
+    try:
+        found = msgspec.json.decode(body, type=dict[str, Any]).get("reason")
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    return found if isinstance(found, str) and found.isalnum() and len(found) <= 64 else ""
+
+
+def judge(status: int, retry_after: str, body: bytes) -> Verdict:
+    """Say what an answer of APNs means."""
+    reason = _reason(body)
+    match status:
+        case 200:
+            return Delivered()
+        case 410:
+            return Gone("unregistered")
+        case 403 if reason in _TOKEN_STALE:
+            return Unauthenticated()
+        case 400 if reason in _OTHER_APP:
+            return Mismatched()
+        case 429 if reason == "TooManyProviderTokenUpdates":
+            return Braked("project", retry_after)
+        case 429:
+            return Braked("device", retry_after)
+        case _ if status >= 500:
+            return Transient(reason or f"http-{status}", retry_after)
+        case _:
+            return Failed(reason or f"http-{status}", alarm=reason in _OPERATORS or status in (403, 404, 405))
