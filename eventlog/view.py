@@ -16,6 +16,16 @@ from eventlog.chronicle import Retained, entry_of
 from eventlog.limits import VIEW_LAG_RECORDS
 from eventlog.record import Record
 
+READ_FAILURES = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
+
+
+def disk_refused(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not write (a full or failing disk), which passes: neither our bug nor a damaged file."""
+    # An error without a code is `TableView`'s own: SQLite gave a transaction up behind its back.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL)
+    refusals = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    return code & 0xFF in refusals and code not in READ_FAILURES
+
 
 class TableView(ABC):
     """A view, kept in SQLite tables; a subclass names its kinds, tables and SQL, and folds single records.

@@ -22,7 +22,7 @@ from eventlog.limits import VIEW_CHECK_BYTES_MAX
 from eventlog.record import Record
 from eventlog.retention import State
 from eventlog.snapshot import Name
-from eventlog.view import TableView, bookmark_of
+from eventlog.view import TableView, bookmark_of, disk_refused
 
 Judge = Callable[[Sequence[Record]], None]
 
@@ -112,8 +112,10 @@ def _opened(log: Readable, path: str, view: type[TableView], floor: int) -> Tabl
             db.close()
             raise
         db.close()
-    except sqlite3.DatabaseError:
-        pass  # not a database, or a damaged one: derived data, made anew
+    except sqlite3.DatabaseError as error:
+        if disk_refused(error):
+            raise  # there is no room to make it anew in either
+        # Not a database, or a damaged one: derived data, made anew.
     return None
 
 

@@ -11,11 +11,12 @@ import gc
 import logging
 import resource
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 import trio
@@ -23,7 +24,7 @@ import trio
 from eventlog.disk.log import Log, open_log
 from eventlog.disk.views import open_views
 from eventlog.errors import Corrupt, Locked, LogFailed
-from eventlog.view import TableView
+from eventlog.view import TableView, disk_refused
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
 from gateway.facts import refuse_unknown
@@ -50,6 +51,7 @@ from gateway.serve.relay import NostrService
 from gateway.serve.relays import RelayService
 from gateway.serve.socket import Socket
 from gateway.serve.status import Status, our_version
+from gateway.serve.stderr import Patient
 from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
 from gateway.views.nonces import NoncesView
@@ -195,16 +197,17 @@ def presentation(config: Config, relay: Relay) -> Presentation:
 
 def speak_json() -> None:
     """Send every log line, ours and the libraries', to stderr as one JSON object a line."""
+    stderr = cast("TextIO", Patient(sys.stderr))
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr)
     renderer = structlog.processors.JSONRenderer()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
@@ -259,6 +262,10 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
             yield log, views
         except Corrupt as error:
             raise Unavailable(f"the log is damaged: {error}") from error
+        except sqlite3.OperationalError as error:
+            if not disk_refused(error):
+                raise
+            raise Unavailable(f"the views cannot be written: {error}") from error
         finally:
             for view in views.values():
                 view.db.close()

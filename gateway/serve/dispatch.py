@@ -67,6 +67,10 @@ class Dispatcher:
         """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
         self._texts[accepted_seq] = (content, dry_run)
 
+    def forget(self) -> None:
+        """Let go of every text: some were erased. The log gives back what it still has."""
+        self._texts.clear()
+
     async def progress(self, accepted_seq: int) -> None:
         """Wait until all targets of a notification have an outcome, a deferral included, and the views show it.
 

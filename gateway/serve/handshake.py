@@ -76,7 +76,11 @@ class Handshakes:
         return check_token(token, relay, self._key, self._revoked, self._clock.now_ms(), mirror=True)
 
     def _revoked(self, claims: Claims) -> bool:
-        return self._tokens.revoked(claims.relay_key, claims.subject, claims.sequence)
+        """Also one whose issue was erased, or is in no log of ours: whatever revoked it may be gone with it."""
+        key, subject, sequence = claims.relay_key, claims.subject, claims.sequence
+        return self._tokens.revoked(key, subject, sequence) or not self._tokens.stands(
+            key, subject, sequence, claims.expires_at
+        )
 
     # -- seats --------------------------------------------------------------------------------------------------------
 
@@ -102,6 +106,13 @@ class Handshakes:
             return claims is not None and (pubkey is None or claims.pubkey == pubkey) and self._revoked(claims)
 
         return self._close(relay_key, hit, 4403, "Token revoked", text)
+
+    def recheck_all(self) -> int:
+        """Close the sessions whose tokens no longer stand: after an erasure nobody else tells them."""
+        found = [socket for socket, grant in self._seats.items() if grant.claims and self._revoked(grant.claims)]
+        for socket in found:
+            socket.close(4403, "Token revoked")
+        return len(found)
 
     def evict(self, relay_key: str) -> int:
         """Close every session of a relay that was unregistered."""

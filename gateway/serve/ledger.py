@@ -20,9 +20,7 @@ from eventlog.disk.log import Appendable
 from eventlog.errors import LogClosed, LogFailed
 from eventlog.limits import REOPEN_S_MAX
 from eventlog.record import Draft, Record
-from eventlog.view import TableView
-
-DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+from eventlog.view import TableView, disk_refused
 
 
 class Unwritable(Exception):
@@ -170,25 +168,29 @@ class Ledger:
 
     async def _mend(self, error: Unwritable) -> None:
         """A view could not be written: fold in memory what SQLite gave up, and seal when the disk takes it."""
+        self._unsealed = LogFailed(f"a view cannot be written: {error}")
+        self._let_views_spill(allowed=False)
+        self._release(self._unsealed)
+        self._changed.unpark_all()
+        self._try(self._fold_again)
         while True:
-            self._unsealed = LogFailed(f"a view cannot be written: {error}")
-            self._let_views_spill(allowed=False)
-            self._release(self._unsealed)
-            self._changed.unpark_all()
-            try:
-                self._fold_again()
-                await trio.sleep(REOPEN_S_MAX)
-                await self.log.reopened()
-                self._fold_again()
-                self._seal()
-            except Unwritable as again:
-                error = again
-                await trio.lowlevel.checkpoint()
-            else:
+            await trio.sleep(REOPEN_S_MAX)
+            await self.log.reopened()  # it makes sure that there is room
+            if self._try(self._fold_again) and self._try(self._seal):
                 break
+            self._try(self._fold_again)  # a seal that fails takes all with it that was not sealed
         self._unsealed = None
         self._let_views_spill(allowed=self._behind is None)
         self._changed.unpark_all()
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Do what a full disk may refuse; whether it was done."""
+        try:
+            work()
+        except Unwritable as error:
+            self._unsealed = LogFailed(f"a view cannot be written: {error}")
+            return False
+        return True
 
     def _fold_again(self) -> None:
         """Bring every view to the log's end, from what it last sealed where its transaction is gone. Blocks."""
@@ -224,8 +226,7 @@ class Ledger:
             yield
         except sqlite3.OperationalError as error:
             self._broken.add(view.name)
-            # One without a code is the view's own: SQLite gave a transaction up behind its back.
-            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF not in DISK_ERRORS:
+            if not disk_refused(error):
                 raise
             raise Unwritable(f"{view.name}: {error}") from error
 

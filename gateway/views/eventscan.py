@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.errors import Unavailable
 from gateway.limits import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
 from gateway.nostr.filter import Filter
 from gateway.views.events import EventsView, mark_of, tag_key, tag_keys
@@ -115,7 +116,11 @@ class EventScan:
     """Reads an `EventsView`."""
 
     def __init__(self, view: EventsView) -> None:
-        self._view, self._db = view, view.db
+        self._view = view
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._view.db
 
     def pages(
         self, relay_key: str, filters: Sequence[Filter], seq_end: int, limit_default: int, limit_max: int
@@ -129,7 +134,17 @@ class EventScan:
             return iter(())
         limits = [min(limit_default if one.limit is None else one.limit, limit_max) for one in filters]
         feeds = [self._scan(relay, one, limit, seq_end) for one, limit in zip(filters, limits, strict=True)]
-        return feeds[0] if len(feeds) == 1 else _union(feeds)
+        return self._steady(feeds[0] if len(feeds) == 1 else _union(feeds))
+
+    def _steady(self, pages: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Break off where the index was made anew between two pages: its numbers mean something else from then on."""
+        db = self._view.db
+        while self._view.db is db:
+            page = next(pages, None)
+            if page is None:
+                return
+            yield page
+        raise Unavailable("the index was made anew; ask again")
 
     def _scan(self, relay: int, asked: Filter, limit: int, seq_end: int) -> Iterator[list[Row]]:
         sieve = self._sieve(relay, asked, seq_end)

@@ -91,6 +91,11 @@ class TokensView(TableView):
         """Tell whether a token of this sequence is revoked."""
         return sequence <= self.subject(relay_key, subject).revoked_through
 
+    def stands(self, relay_key: str, subject: str, sequence: int, expires_ms: int) -> bool:
+        """Tell whether a token of these claims was issued, as far as the log still says."""
+        query = "SELECT 1 FROM issued WHERE relay_key = ? AND subject = ? AND sequence = ? AND expires_ms = ?"
+        return self.db.execute(query, (relay_key, subject, sequence, expires_ms)).fetchone() is not None
+
     def issued(self, token_hash: bytes) -> Issued | None:
         """Give what is known of a token."""
         row = self.db.execute(

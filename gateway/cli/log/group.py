@@ -12,6 +12,7 @@ COMMANDS = {
     "verify": ("gateway.cli.log.verify", "verify", "Check that every record is there as it was written."),
     "show": ("gateway.cli.log.show", "show", "Print records as JSON, one a line, with what their payload says."),
     "stats": ("gateway.cli.log.show", "stats", "Print how many records of which kinds there are, and what they cost."),
+    "erase": ("gateway.cli.log.erase", "erase", "Erase what the log holds about a user, a push token or a nostr key."),
     "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
 }
 

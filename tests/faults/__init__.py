@@ -1,0 +1,1 @@
+"""Real faults under the real server: limits on file sizes, and system calls that strace makes fail."""
