@@ -180,6 +180,9 @@ class Relay(Section, frozen=True):
     event_tags_max: int = 2_000
     content_chars_max: int = 65_536
     created_at_ahead_s_max: int = 900
+    min_pow_difficulty: int = 0
+    private_kinds: tuple[int, ...] = (1_059, 21_059)
+    auth_at_connect: bool = False
     unread_bytes_max: int = 8_388_608
 
 
@@ -251,7 +254,9 @@ def refuse_impossible(config: Config) -> None:
 
 
 Rule = tuple[object, str]
-MAY_BE_ZERO = frozenset({"push.answer_wait_s", "tokens.refresh_window_s", "relay.created_at_ahead_s_max"})
+MAY_BE_ZERO = frozenset(
+    {"push.answer_wait_s", "tokens.refresh_window_s", "relay.created_at_ahead_s_max", "relay.min_pow_difficulty"}
+)
 
 
 def host_and_port(bind: str) -> tuple[str, int]:
@@ -327,6 +332,8 @@ def _limit_rules(config: Config) -> list[Rule]:
     return [
         (tokens.default_ttl_s <= tokens.ttl_s_max, "tokens.default_ttl_s is more than tokens.ttl_s_max"),
         (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
+        (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),
+        (all(0 <= kind <= 65_535 for kind in relay.private_kinds), "relay.private_kinds: a kind is 0 to 65535"),
         (
             relay.content_chars_max < relay.message_bytes_max,
             "relay.content_chars_max is not less than relay.message_bytes_max, which holds the whole event",

@@ -220,7 +220,8 @@ def _name_in(tree: Mapping[str, Any], section: str, chosen: str) -> str:
 def _typed(name: str, value: str, kind: Any) -> Any:
     """Read a variable's text as the type of its key; an array is comma-separated."""
     if get_origin(kind) is tuple:
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return [_convert(name, part, get_args(kind)[0], strict=False) for part in parts]
     if kind is bool:
         words = {
             "1": True,

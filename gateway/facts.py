@@ -230,6 +230,20 @@ class EventStored(Fact, frozen=True, array_like=True):
     event: bytes
 
 
+class Vanished(Fact, frozen=True, array_like=True):
+    """A key asked to vanish (NIP-62): what it published up to ``until_s`` is gone, and barred from returning.
+
+    ``relay_key`` "" means every relay of this gateway. That the request named this relay was decided when it came, by
+    the address that the gateway had then; a replay does not ask again.
+    """
+
+    kind: ClassVar[str] = "nostr.vanished"
+    personal: ClassVar[bool] = True
+    relay_key: str
+    pubkey: bytes
+    until_s: int
+
+
 FACTS: dict[str, type[Fact]] = {fact.kind: fact for fact in Fact.__subclasses__()}
 
 # (kind, schema) -> function from that schema's list of fields to the next schema's

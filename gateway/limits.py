@@ -340,6 +340,15 @@ SESSION_KEYS_MAX = 64
 REPOST_CHARS_MAX = 65_536
 """A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""
 
+AUTH_SKEW_S_MAX = 600
+"""How far an AUTH event's time may be from ours (NIP-42: about ten minutes)."""
+
+SESSION_KEYS_MAX = 64
+"""Keys that one connection may prove: a client has a handful of accounts. Above: OK false, ``rate-limited:``."""
+
+REPOST_CHARS_MAX = 65_536
+"""A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""
+
 PARSED_KEYS_MAX = 16_384
 """Authors whose parsed key is kept (about 300 bytes each); beyond, the least recent is parsed again (6 µs)."""
 

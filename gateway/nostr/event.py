@@ -18,10 +18,14 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 Kind = Annotated[int, msgspec.Meta(ge=0, le=KIND_MAX)]
 
 DELETION = 5
+REPOSTS = frozenset({6, 16})
+VANISH = 62
+GIFT_WRAP = 1_059
 AUTHENTICATION = 22_242
 
 _HEX_64 = re.compile("[0-9a-f]{64}")
 _HEX_128 = re.compile("[0-9a-f]{128}")
+_SECONDS_DIGITS = len(str(INTEGER_MAX)) - 1
 _encode = msgspec.json.Encoder().encode
 
 
@@ -103,6 +107,29 @@ def stored_form(event: Event) -> bytes:
 def stored_event(raw: bytes) -> Event:
     """Decode what `stored_form` encoded."""
     return _decoder.decode(raw)
+
+
+def first_value(event: Event, name: str) -> str | None:
+    """Give the value of the first tag of a name; None where no such tag has one."""
+    return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == name), None)
+
+
+def expiration(event: Event) -> int | None:
+    """Read when an event ends (NIP-40), in Unix seconds; None where it never does, or says so in no number."""
+    value = first_value(event, "expiration") if event.tags else None
+    if value is None or not (value.isascii() and value.isdecimal()):
+        return None
+    return int(value[:_SECONDS_DIGITS]) if len(value) <= _SECONDS_DIGITS else INTEGER_MAX
+
+
+def is_protected(event: Event) -> bool:
+    """Tell an event that only its author may publish (NIP-70): one with the tag ``["-"]``."""
+    return any(tag[:1] == ("-",) for tag in event.tags)
+
+
+def difficulty(event_id: str) -> int:
+    """Count the leading zero bits of an id: the work that it proves (NIP-13)."""
+    return 4 * len(event_id) - int(event_id, 16).bit_length()
 
 
 def indexed_tags(event: Event) -> set[tuple[str, str]]:

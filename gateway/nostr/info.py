@@ -1,15 +1,18 @@
 """The relay information document (NIP-11): the truth of the configuration, and nothing else.
 
-Invariant: a limit is shown exactly where it is enforced, a NIP only if this release does it. This module must not know
-HTTP: it returns bytes and the headers that NIP-11 demands with them.
+Invariant: a limit is shown exactly where it is enforced, a NIP only if this release does it and the configuration has
+not switched it off (`NIPS` is the one place that says so). This module must not know HTTP: it returns bytes and the
+headers that NIP-11 demands with them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway.config import Relay
 from gateway.limits import FILTER_VALUES_MAX
+from gateway.nostr.reader import WRAPS
 
 MEDIA_TYPE = "application/nostr+json"
 HEADERS = {
@@ -18,8 +21,33 @@ HEADERS = {
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Allow-Methods": "GET, OPTIONS",
 }
-SUPPORTED_NIPS = (1, 2, 9, 11)
-"""01, 09 and 11 are this package; 02 asks no more of a relay than that kind 3 is replaceable."""
+
+
+def _always(limits: Relay) -> bool:
+    del limits
+    return True
+
+
+NIPS: dict[int, Callable[[Relay], bool]] = {
+    1: _always,
+    2: _always,  # asks no more of a relay than that kind 3 is replaceable
+    9: _always,
+    11: _always,
+    13: lambda limits: limits.min_pow_difficulty > 0,
+    17: lambda limits: set(limits.private_kinds) >= WRAPS,
+    40: _always,
+    42: _always,
+    59: lambda limits: set(limits.private_kinds) >= WRAPS,
+    62: _always,
+    65: _always,  # asks no more than that kind 10002 is replaceable, and taken from whoever may write
+    70: _always,
+}
+"""Each NIP that a relay must do something for, and whether this configuration does it."""
+
+
+def supported_nips(limits: Relay) -> list[int]:
+    """List what this configuration does, in order."""
+    return [nip for nip, holds in NIPS.items() if holds(limits)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +72,7 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
     return msgspec.json.encode(
         {
             **{name: text for name, text in words.items() if text},
-            "supported_nips": list(SUPPORTED_NIPS),
+            "supported_nips": supported_nips(limits),
             "software": "heliograph",
             "version": version,
             "limitation": _limitation(limits, relay.restricted),
@@ -63,7 +91,7 @@ def _limitation(limits: Relay, restricted: bool) -> dict[str, int | bool]:
         "default_limit": limits.limit_default,
         "max_event_tags": limits.event_tags_max,
         "max_content_length": limits.content_chars_max,
-        "min_pow_difficulty": 0,
+        "min_pow_difficulty": limits.min_pow_difficulty,
         "created_at_upper_limit": limits.created_at_ahead_s_max,
         "auth_required": False,
         "payment_required": False,

@@ -42,6 +42,13 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Authenticate:
+    """AUTH (NIP-42): shape and id are right, nothing is proved yet."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """CLOSE."""
 
@@ -79,7 +86,7 @@ class Malformed:
     notice: str
 
 
-ClientMessage = Publish | Request | Close | Replication | BadEvent | BadRequest | Malformed
+ClientMessage = Publish | Request | Authenticate | Close | Replication | BadEvent | BadRequest | Malformed
 
 _typed = msgspec.json.Decoder(tuple[Literal["EVENT"], WireEvent])
 _untyped = msgspec.json.Decoder()
@@ -117,6 +124,8 @@ def _slowly(text: str) -> ClientMessage:
             return _event(frame, text)
         case ["REQ", *_]:
             return _request(frame, text)
+        case ["AUTH", *_]:
+            return _authenticate(frame)
         case ["CLOSE", str(sub_id)]:
             return Close(sub_id)
         case ["CLOSE", *_]:
@@ -133,6 +142,17 @@ def _event(frame: list[Any], text: str) -> ClientMessage:
     fields = frame[1]
     if "relayID" in fields:
         return Replication(text, "")
+    return _converted(fields)
+
+
+def _authenticate(frame: list[Any]) -> ClientMessage:
+    if len(frame) != 2 or not isinstance(frame[1], dict):
+        return Malformed("AUTH frame missing its signed event")
+    message = _converted(frame[1])
+    return Authenticate(message.event) if isinstance(message, Publish) else message
+
+
+def _converted(fields: dict[str, Any]) -> ClientMessage:
     try:
         return _checked(msgspec.convert(fields, type=Event, strict=True))
     except ValueError as error:
@@ -157,9 +177,14 @@ def ok(event_id: str, accepted: bool, reason: str = "") -> str:
     return _encode(("OK", event_id, accepted, reason)).decode()
 
 
-def eose(sub_id: str) -> str:
-    """Encode the end of stored events."""
-    return _encode(("EOSE", sub_id)).decode()
+def eose(sub_id: str, *hints: str) -> str:
+    """Encode the end of stored events; hints say whether they were all of them (NIP-67)."""
+    return _encode(("EOSE", sub_id, hints) if hints else ("EOSE", sub_id)).decode()
+
+
+def auth(challenge: str) -> str:
+    """Encode the challenge that an AUTH event answers."""
+    return _encode(("AUTH", challenge)).decode()
 
 
 def closed(sub_id: str, reason: str) -> str:

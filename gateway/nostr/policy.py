@@ -6,16 +6,29 @@ what is stored already is the view's to say. This module must not know storage o
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.config import Relay
-from gateway.nostr.event import AUTHENTICATION, Event
+from gateway.limits import REPOST_CHARS_MAX
+from gateway.nostr.event import (
+    AUTHENTICATION,
+    REPOSTS,
+    VANISH,
+    Event,
+    difficulty,
+    expiration,
+    first_value,
+    is_protected,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a verdict depends on besides the event: the relay's limits and wall time."""
+    """What a verdict depends on besides the event: the relay's limits, wall time, the keys that the session proved."""
 
     limits: Relay
     now_s: int
+    keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,13 @@ class Reject:
     reason: str
 
 
+class _Carried(msgspec.Struct):
+    """As much as matters of an event inside a repost."""
+
+    tags: list[list[object]]
+
+
+_carried = msgspec.json.Decoder(_Carried)
 Verdict = Accept | Reject
 _ACCEPT = Accept()
 
@@ -46,4 +66,48 @@ def judge(event: Event, context: Context) -> Verdict:
     if event.kind == AUTHENTICATION:
         # A captured one would open another relay to whoever reads it here (NIP-42).
         return Reject(f"invalid: kind {AUTHENTICATION} answers a challenge and is never published")
-    return _ACCEPT
+    reason = (
+        _too_little_work(event, limits.min_pow_difficulty)
+        or (_unfit_tags(event, context) if event.tags else None)
+        or (_unfit_repost(event) if event.kind in REPOSTS else None)
+    )
+    if event.kind == VANISH and first_value(event, "relay") is None:
+        reason = "invalid: a request to vanish names a relay, or ALL_RELAYS (NIP-62)"
+    return Reject(reason) if reason else _ACCEPT
+
+
+def _too_little_work(event: Event, wanted: int) -> str | None:
+    """Check proof of work (NIP-13): enough zero bits, and no less work committed to than is wanted."""
+    if not wanted:
+        return None
+    found = difficulty(event.id)
+    if found < wanted:
+        return f"pow: difficulty {found} is less than {wanted}"
+    target = next((tag[2] for tag in event.tags if len(tag) > 2 and tag[0] == "nonce"), "")
+    # A hash that is good by luck proves less: the target must have been said beforehand.
+    if not (target.isascii() and target.isdecimal() and len(target) <= 3 and int(target) >= wanted):
+        return f"pow: the nonce tag does not commit to a difficulty of {wanted}"
+    return None
+
+
+def _unfit_tags(event: Event, context: Context) -> str | None:
+    """Check what single tags ask for: an end (NIP-40), or that none but the author publishes (NIP-70)."""
+    ends = expiration(event)
+    if ends is not None and ends <= context.now_s:
+        return "invalid: the event has expired"
+    if is_protected(event) and event.pubkey not in context.keys:
+        if context.keys:
+            return "restricted: a protected event is taken from its author alone"
+        return "auth-required: a protected event is taken from its author alone"
+    return None
+
+
+def _unfit_repost(event: Event) -> str | None:
+    """Refuse a repost that carries a protected event (NIP-70): it would publish it all the same."""
+    if len(event.content) > REPOST_CHARS_MAX:
+        return f"invalid: a repost's content has at most {REPOST_CHARS_MAX} characters"
+    try:
+        carried = _carried.decode(event.content)
+    except (ValueError, RecursionError):
+        return None  # nothing, a note of their own, or no event: then it carries none
+    return "blocked: it carries a protected event" if any(tag[:1] == ["-"] for tag in carried.tags) else None

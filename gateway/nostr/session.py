@@ -5,22 +5,25 @@ opened it until a CLOSE, a refused REQ of the same id, or the connection's end; 
 shell carries effects out in order. This module must not know sockets, the log or time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from gateway.config import Relay
-from gateway.limits import FILTER_VALUES_MAX
+from gateway.limits import FILTER_VALUES_MAX, SESSION_KEYS_MAX
 from gateway.nostr import message as wire
+from gateway.nostr.authentication import auth_flaw
 from gateway.nostr.event import Event
 from gateway.nostr.filter import Filter
+from gateway.nostr.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Verify these events together, keep what is good, answer an OK for each."""
+    """Verify these events together, keep what is good, answer an OK for each; ``keys`` the session had proved."""
 
     events: tuple[Event, ...]
+    keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,33 @@ Effect = Store | Subscribe | Unsubscribe | Send | Replicate
 
 
 class Session:
-    """What a connection has open, and what its next messages ask for."""
+    """What a connection has open and has proved, and what its next messages ask for.
 
-    def __init__(self, limits: Relay) -> None:
-        self._limits = limits
+    ``challenge`` is what the connection was sent; ``names_us`` tells whether a URL is this relay's.
+    """
+
+    def __init__(self, limits: Relay, challenge: str, names_us: Callable[[str], bool]) -> None:
+        self._limits, self._challenge, self._names_us = limits, challenge, names_us
+        self._private, self._now_s = frozenset(limits.private_kinds), 0
+        self.keys: frozenset[str] = frozenset()  # proved by AUTH
+        self._challenged = False
         self.open: dict[str, int] = {}  # subscription id -> values in its filters
         self._events: list[Event] = []
         self._rows: list[str] = []
 
-    def take(self, messages: Sequence[str | bytes]) -> list[Effect]:
+    def challenge(self) -> list[Effect]:
+        """Ask for a proof of a key (NIP-42), once a connection: before the first answer that would differ with one."""
+        asked = [] if self._challenged else [Send(wire.auth(self._challenge))]
+        self._challenged = True
+        return list[Effect](asked)
+
+    def reader(self, now_s: int) -> Reader:
+        """Say who reads here at a time."""
+        return Reader(self.keys, now_s, self._private)
+
+    def take(self, messages: Sequence[str | bytes], now_s: int) -> list[Effect]:
         """Turn the messages of one read into effects; neighbours of a kind that go in batches become one."""
+        self._now_s = now_s
         effects: list[Effect] = []
         for text in messages:
             message = wire.decode(text)
@@ -85,15 +105,17 @@ class Session:
         events, rows = tuple(self._events), tuple(self._rows)
         self._events.clear()
         self._rows.clear()
-        stores: list[Effect] = [Store(events)] if events else []
+        stores: list[Effect] = [Store(events, self.keys)] if events else []
         return [*stores, Replicate(rows)] if rows else stores
 
     def _effects(self, message: wire.ClientMessage) -> list[Effect]:
         match message:
             case wire.Publish(event):
-                return [Store((event,))]
+                return [Store((event,), self.keys)]
             case wire.Request(sub_id, filters):
                 return self._request(sub_id, filters)
+            case wire.Authenticate(event):
+                return [self._authenticate(event)]
             case wire.Close(sub_id):
                 self.open.pop(sub_id, None)
                 return [Unsubscribe(sub_id)]
@@ -110,11 +132,23 @@ class Session:
 
     def _request(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         values = sum(one.value_count for one in filters)
-        refusal = self._refusal(sub_id, len(filters), values)
+        asks_private = any(one.kinds and one.kinds & self._private for one in filters)
+        asking = self.challenge() if asks_private else []
+        refusal = self._refusal(sub_id, len(filters), values) or self.reader(self._now_s).refusal(filters)
         if refusal:
-            return [*self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
+            return [*asking, *self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
         self.open[sub_id] = values
-        return [Subscribe(sub_id, filters)]
+        return [*asking, Subscribe(sub_id, filters)]
+
+    def _authenticate(self, event: Event) -> Effect:
+        """Take a proof of a key; several may be held at once, and stay until the connection ends (NIP-42)."""
+        flaw = auth_flaw(event, self._challenge, self._names_us, self._now_s)
+        if flaw is None and len(self.keys | {event.pubkey}) > SESSION_KEYS_MAX:
+            flaw = f"rate-limited: at most {SESSION_KEYS_MAX} keys on one connection"
+        if flaw is not None:
+            return Send(wire.ok(event.id, False, flaw), "auth")
+        self.keys |= {event.pubkey}
+        return Send(wire.ok(event.id, True))
 
     def _refusal(self, sub_id: str, filter_count: int, values: int) -> str | None:
         limits = self._limits

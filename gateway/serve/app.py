@@ -29,6 +29,7 @@ from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
 from gateway.facts import refuse_unknown
 from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, FAILURE_TOLD_S, GC_YOUNG_OBJECTS
+from gateway.nostr.authentication import path_here
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
@@ -105,7 +106,19 @@ class Gateway:
         self.relays.count_events = events.count
         self.mirror.introduce(self.relays.handshakes, self.relays.key)
         self.nostr.replicate = self.mirror.replica
+        self.nostr.introduce(self._is_relays_url)
         self.status.public_relays = self.relays.public_relays
+
+    def _is_relays_url(self, url: str, relay_key: str) -> bool:
+        """Whether a URL names a relay of ours; one without a path names whichever it was sent to."""
+        path = path_here(url, self.relays.base_url)
+        if path is None or not path:
+            return path is not None
+        try:
+            found = self._relays.named(socket_path(path).name)
+        except SocketRefused:
+            return False
+        return found is not None and found.relay.relay_key == relay_key
 
     async def listen(self) -> str:
         """Take the address, before anything runs: the base of all URLs follows from it. Raises Unavailable."""

@@ -14,10 +14,10 @@ from cachetools import LRUCache
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.config import Relay
-from gateway.facts import SALT_BYTES, event_draft
+from gateway.facts import SALT_BYTES, Vanished, draft, event_draft
 from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX
 from gateway.nostr import message as wire
-from gateway.nostr.event import Event, Keeping, keeping, stored_form
+from gateway.nostr.event import GIFT_WRAP, VANISH, Event, Keeping, keeping, stored_form
 from gateway.nostr.policy import Context, Reject, judge
 from gateway.nostr.signature import Claim
 from gateway.serve.clock import Clock
@@ -41,7 +41,9 @@ ANSWERS: dict[Standing, Verdict] = {
     Standing.KNOWN: (True, "duplicate: already have this event"),
     Standing.SUPERSEDED: (True, "duplicate: a newer version is stored"),
     Standing.DELETED: (False, "blocked: its author deleted this event"),
+    Standing.VANISHED: (False, "blocked: its author, or whom it is for, asked to vanish"),
 }
+ALL_RELAYS = "ALL_RELAYS"
 STORED: Verdict = (True, "")
 FORGED: Verdict = (False, "invalid: the signature does not verify")
 LOG_FAILED: Verdict = (False, "error: the log takes no records now")
@@ -62,17 +64,21 @@ class Intake:
         assert isinstance(view, EventsView)
         self._limits, self._clock, self._ledger = limits, clock, ledger
         self._verifier, self._deliver, self._view = verifier, deliver, view
+        self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
 
-    async def take(self, relay_key: str, events: Sequence[Event]) -> list[Answer]:
-        """Answer each event with its OK, in any order. Cancelled: what was submitted may still be stored."""
+    async def take(self, relay_key: str, events: Sequence[Event], keys: frozenset[str] = frozenset()) -> list[Answer]:
+        """Answer each event with its OK, in any order; ``keys`` are those that their session has proved.
+
+        Cancelled: what was submitted may still be stored.
+        """
         answers: list[Answer] = []
         while events:
             done = trio.Event()
             fresh, others, later = self._claim(relay_key, events, done)
             try:
-                verdicts = self._decide(relay_key, fresh)
+                verdicts = self._decide(relay_key, fresh, keys)
                 open_ones = [event for event, verdict in zip(fresh, verdicts, strict=True) if verdict is None]
                 outcome = iter(await self._keep(relay_key, open_ones))
             finally:
@@ -103,9 +109,9 @@ class Intake:
                 others.add(holder)
         return fresh, others, later
 
-    def _decide(self, relay_key: str, events: Sequence[Event]) -> list[Verdict | None]:
+    def _decide(self, relay_key: str, events: Sequence[Event], keys: frozenset[str]) -> list[Verdict | None]:
         """Answer what needs no signature check; None for what is to be verified and kept."""
-        context = Context(self._limits, self._clock.now_ms() // 1000)
+        context = Context(self._limits, self._clock.now_ms() // 1000, keys)
         verdicts: list[Verdict | None] = []
         for event, standing in zip(events, self._view.standings(relay_key, events), strict=True):
             ruling = judge(event, context)
@@ -148,7 +154,7 @@ class Intake:
     def _drafts(self, relay_key: str, events: Sequence[Event]) -> list[Draft]:
         now_ns = self._clock.now_ns()
         salts = self._clock.random_bytes(SALT_BYTES * len(events))
-        return [
+        drafts = [
             event_draft(
                 relay_key,
                 now_ns // 1_000_000,
@@ -159,6 +165,23 @@ class Intake:
             )
             for at, event in enumerate(events)
         ]
+        return drafts + [
+            self._vanished(relay_key, event, now_ns) for event in events if self._asks_here(event, relay_key)
+        ]
+
+    def _asks_here(self, event: Event, relay_key: str) -> bool:
+        """Whether an event asks this relay, or every relay, to let its author vanish (NIP-62)."""
+        return event.kind == VANISH and any(
+            url == ALL_RELAYS or self.names(url, relay_key) for url in _relay_tags(event)
+        )
+
+    def _vanished(self, relay_key: str, event: Event, now_ns: int) -> Draft:
+        """Draft what a request to vanish amounts to: what it names was decided by the address that we have now."""
+        fact = Vanished(
+            "" if ALL_RELAYS in _relay_tags(event) else relay_key, bytes.fromhex(event.pubkey), event.created_at
+        )
+        salt = self._clock.random_bytes(SALT_BYTES)
+        return draft(fact, ts_ns=now_ns, subject=self._pseudonym(event.pubkey), salt=salt)
 
     def _pseudonym(self, pubkey: str) -> bytes:
         """Give the author's subject; a new one is remembered until the view has it."""
@@ -182,7 +205,18 @@ class Intake:
         if keeping(event.kind) is Keeping.NONE:
             return False
         author = self._view.author(event.pubkey)
+        if event.kind == GIFT_WRAP:
+            return True
         return keeping(event.kind) is not Keeping.ALL or (author is not None and author.deletes)
+
+
+def _relay_tags(event: Event) -> list[str]:
+    return [tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "relay"]
+
+
+def _names_nobody(url: str, relay_key: str) -> bool:
+    del url, relay_key
+    return False
 
 
 def _answer(event: Event, accepted: bool, reason: str) -> Answer:

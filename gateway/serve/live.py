@@ -6,28 +6,32 @@ being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module mus
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from eventlog.record import Record
 from gateway.facts import EventStored, event_of
 from gateway.limits import BACKLOG_BYTES_MAX, LIVE_ROWS
-from gateway.nostr.event import Event, Keeping, keeping, stored_event
+from gateway.nostr.event import GIFT_WRAP, Event, Keeping, expiration, keeping, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher
+from gateway.nostr.reader import Reader
 from gateway.serve.ledger import Ledger
 from gateway.serve.socket import SLOW_READER, Socket
 from gateway.views.events import EventsView, Standing
 
 
 class Subscription:
-    """One open REQ: ``head`` stands before each row, rows of the log below ``seq_start`` are not its live ones."""
+    """One open REQ: ``head`` stands before each row, rows of the log below ``seq_start`` are not its live ones.
 
-    __slots__ = ("_backlog", "_backlog_bytes", "head", "seq_start", "socket")
+    ``reader`` says who reads, as of now: keys that are proved later count from then on.
+    """
 
-    def __init__(self, socket: Socket, head: str, seq_start: int) -> None:
-        self.socket, self.head, self.seq_start = socket, head, seq_start
+    __slots__ = ("_backlog", "_backlog_bytes", "head", "reader", "seq_start", "socket")
+
+    def __init__(self, socket: Socket, head: str, seq_start: int, reader: Callable[[], Reader]) -> None:
+        self.socket, self.head, self.seq_start, self.reader = socket, head, seq_start, reader
         self._backlog: list[str] | None = []
         self._backlog_bytes = 0
 
@@ -54,17 +58,19 @@ class Subscription:
 
 
 class LiveRows:
-    """Every open subscription, by relay."""
+    """Every open subscription, by relay; ``private`` are the kinds that not every reader may see."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, private: Sequence[int]) -> None:
         view = ledger.views["events"]
         assert isinstance(view, EventsView)
-        self._ledger, self._view = ledger, view
+        self._ledger, self._view, self._private = ledger, view, frozenset(private)
         self._relays: dict[str, Matcher[Subscription]] = {}
 
-    def open(self, relay_key: str, socket: Socket, head: str, filters: Sequence[Filter]) -> Subscription:
+    def open(
+        self, relay_key: str, socket: Socket, head: str, filters: Sequence[Filter], reader: Callable[[], Reader]
+    ) -> Subscription:
         """Open a subscription at the view's position: stored rows lie below its ``seq_start``."""
-        subscription = Subscription(socket, head, self._view.position)
+        subscription = Subscription(socket, head, self._view.position, reader)
         self._relays.setdefault(relay_key, Matcher()).add(subscription, filters)
         return subscription
 
@@ -88,8 +94,7 @@ class LiveRows:
 
     def deliver(self, relay_key: str, event: Event, raw: bytes) -> None:
         """Send an event that is not in the log (an ephemeral one)."""
-        matcher = self._relays.get(relay_key)
-        for subscription in matcher.match(event) if matcher else ():
+        for subscription in self._readers(relay_key, event):
             subscription.socket.send_many(subscription.offer(raw.decode()))
 
     def _tell(self, records: Sequence[Record]) -> None:
@@ -107,15 +112,25 @@ class LiveRows:
             return
         relay_key, raw = stored
         event = stored_event(raw)
-        found = self._relays[relay_key].match(event)
+        found = self._readers(relay_key, event)
         if found and self._stands(relay_key, event):
             text = raw.decode()
             for subscription in found:
                 if record.seq >= subscription.seq_start:
                     out[subscription.socket] += subscription.offer(text)
 
+    def _readers(self, relay_key: str, event: Event) -> list[Subscription]:
+        """Find the subscriptions that ask for an event, of them those whose reader may see it."""
+        matcher = self._relays.get(relay_key)
+        found = matcher.match(event) if matcher else []
+        if not found or (event.kind not in self._private and expiration(event) is None):
+            return found
+        return [subscription for subscription in found if subscription.reader().may_read(event)]
+
     def _stands(self, relay_key: str, event: Event) -> bool:
         """Whether the fold kept the event: one that was refused as old or deleted goes to nobody."""
         author = self._view.author(event.pubkey)
         plain = keeping(event.kind) is Keeping.ALL and author is not None and not author.deletes
+        if event.kind == GIFT_WRAP:  # whom it is for may have vanished, which its throw-away author does not show
+            plain = False
         return plain or self._view.standing(relay_key, event) is Standing.KNOWN

@@ -20,6 +20,7 @@ from gateway.nostr import message as wire
 from gateway.nostr.event import Event, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.info import Presentation, document
+from gateway.nostr.reader import Reader
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from gateway.replication.grant import Grant
 from gateway.serve.clock import Clock
@@ -32,6 +33,8 @@ from gateway.serve.socket import Socket
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
 from gateway.views.eventscan import EventScan, Row
+
+CHALLENGE_BYTES = 16
 
 
 class Replica(Protocol):
@@ -49,12 +52,17 @@ class NostrService:
         view = ledger.views["events"]
         assert isinstance(view, EventsView)
         self.limits, self.metrics, self.log = config.relay, metrics, ledger.log
+        self.clock = clock
         self.replicate: Callable[[Socket, Grant], Replica] | None = None
         self.refusals = Refusals()
         self.verifier = Verifier()
-        self.live = LiveRows(ledger)
+        self.live = LiveRows(ledger, config.relay.private_kinds)
         self.scan = EventScan(view)
         self.intake = Intake(config.relay, clock, ledger, self.verifier, self.live.deliver)
+
+    def introduce(self, names: Callable[[str, str], bool]) -> None:
+        """Tell how to know whether a URL (first) is that of a relay (its key, second)."""
+        self.intake.names = names
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Verify signatures and send live rows, for ever."""
@@ -68,6 +76,8 @@ class NostrService:
         socket.max_bytes = self.limits.message_bytes_max
         async with trio.open_nursery() as stores:
             connection = Connection(self, socket, grant, stores)
+            if self.limits.auth_at_connect:
+                connection.challenge()
             try:
                 async for messages in socket.chunks():
                     await connection.take(messages)
@@ -86,13 +96,20 @@ class Connection:
         self._service, self._socket, self._grant, self._stores = service, socket, grant, stores
         self._storing = 0
         self._stored = trio.lowlevel.ParkingLot()
-        self._session = Session(service.limits)
+        challenge = service.clock.random_bytes(CHALLENGE_BYTES).hex()
+        self._session = Session(service.limits, challenge, lambda url: service.intake.names(url, grant.relay_key))
         self._open: dict[str, Subscription] = {}
         self._replica: Replica | None = None
 
+    def challenge(self) -> None:
+        """Send what an AUTH must answer, unless it was sent."""
+        for effect in self._session.challenge():
+            assert isinstance(effect, Send)
+            self._socket.send(effect.text)
+
     async def take(self, messages: Sequence[str | bytes]) -> None:
         """Do what the messages of one read ask for."""
-        for effect in self._session.take(messages):
+        for effect in self._session.take(messages, self._now_s()):
             if self._socket.is_open:
                 await self._carry_out(effect)
 
@@ -106,10 +123,10 @@ class Connection:
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Store(events):
+            case Store(events, keys):
                 await self._until_storing_below(BATCHES_MAX)
                 self._storing += 1
-                self._stores.start_soon(self._store, events)
+                self._stores.start_soon(self._store, events, keys)
             case Send(text, refused):
                 self._send(text, refused)
             case Subscribe(sub_id, filters):
@@ -133,21 +150,29 @@ class Connection:
         while self._storing >= count:
             await self._stored.park()
 
-    async def _store(self, events: Sequence[Event]) -> None:
+    def _now_s(self) -> int:
+        return self._service.clock.now_ms() // 1000
+
+    def _reader(self) -> Reader:
+        return self._session.reader(self._now_s())
+
+    async def _store(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         """Store a batch and answer it, while the next ones are read: an fsync is waited for by nobody else."""
         try:
-            await self._answer(events)
+            await self._answer(events, keys)
         finally:
             self._storing -= 1
             self._stored.unpark_all()
 
-    async def _answer(self, events: Sequence[Event]) -> None:
+    async def _answer(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         service = self._service
-        answers = await service.intake.take(self._grant.relay_key, events)
+        answers = await service.intake.take(self._grant.relay_key, events, keys)
         for result, count in Counter(answer.result for answer in answers).items():
             service.metrics.relay_events.labels(result).inc(count)
             if result not in GOOD:
                 service.refusals.tell(self._socket.peer, what="nostr event", relay=self._grant.relay_key, reason=result)
+        if any(answer.result == "auth-required" for answer in answers):
+            self.challenge()
         self._socket.send_many([answer.text for answer in answers])
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
@@ -172,28 +197,32 @@ class Connection:
         await self._end(sub_id)
         service, relay_key = self._service, self._grant.relay_key
         service.metrics.relay_requests.labels("relay").inc()
-        subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters)
+        subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters, self._reader)
         self._open[sub_id] = subscription
-        limits = service.limits
-        # The view finds tags by hash: of what they let through, the event itself has the last word.
-        exact = tuple(filters) if any(one.tags for one in filters) else ()
+        limits, reader = service.limits, self._reader()
         for page in service.scan.pages(
-            relay_key, filters, subscription.seq_start, limits.limit_default, limits.limit_max
+            relay_key, filters, subscription.seq_start, limits.limit_default, limits.limit_max, reader=reader
         ):
-            await self._send_page(subscription, page, exact)
+            await self._send_page(subscription, page, filters, reader)
             if not self._socket.is_open:
                 return
         self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
 
-    async def _send_page(self, subscription: Subscription, page: Sequence[Row], exact: tuple[Filter, ...]) -> None:
+    async def _send_page(
+        self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader
+    ) -> None:
         """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
         texts: list[str] = []
         waiting = 0
-        for payload in self._service.log.payloads([row.seq for row in page]) if page else ():
+        tagged = any(one.tags for one in filters)
+        for row, payload in zip(
+            page, self._service.log.payloads([row.seq for row in page]) if page else (), strict=True
+        ):
             if payload is None:  # erased since it was indexed
                 continue
             raw = event_json(payload)
-            if exact and not _any_matches(exact, stored_event(raw)):
+            # The view finds tags by hash: of what they let through, the event itself has the last word.
+            if (tagged or row.kind in reader.private) and not _shows(stored_event(raw), filters, reader):
                 continue
             texts.append(subscription.frame(raw.decode()))
             waiting += len(texts[-1])
@@ -205,8 +234,8 @@ class Connection:
         await self._socket.flushed()
 
 
-def _any_matches(filters: Iterable[Filter], event: Event) -> bool:
-    return any(one.matches(event) for one in filters)
+def _shows(event: Event, filters: Iterable[Filter], reader: Reader) -> bool:
+    return reader.may_read(event) and any(one.matches(event) for one in filters)
 
 
 def event_json(payload: bytes) -> bytes:

@@ -1,7 +1,8 @@
-"""What each relay holds of nostr events (NIP-01, NIP-09), as index rows that point into the log.
+"""What each relay holds of nostr events (NIP-01, 09, 40, 62), as index rows that point into the log.
 
-Invariant: the fold alone decides what is replaced and what is deleted, in the order of the log, so a replay ends in the
-same rows; a body is never copied here. A deletion is remembered for ever, so that it also bars what arrives after it.
+Invariant: the fold alone decides what is replaced, deleted and expired, in the order of the log and by its times, so a
+replay ends in the same rows; a body is never copied here. A deletion is remembered for ever, so that it also bars what
+arrives after it.
 What an event costs is the number and width of the trees it is written to: so authors and relays are numbers, an id is
 its first 16 bytes as two of them, a tag a 64-bit hash (whoever reads the event itself checks it), and rows are written
 a batch at a time. This module must not know queries.
@@ -20,12 +21,15 @@ from typing import ClassVar, NamedTuple
 from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import EventStored, RelayUnregistered, event_of, fact_of
+from gateway.facts import EventStored, RelayUnregistered, Vanished, event_of, fact_of
 from gateway.limits import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
+    GIFT_WRAP,
+    VANISH,
     Event,
     Keeping,
+    expiration,
     identifier,
     indexed_tags,
     is_hex_64,
@@ -37,6 +41,9 @@ NAME_BYTES = 16
 LOOKUP_IDS = 64
 _NUMBERS = Struct(">QQ")
 _TOP = 2**63 - 1
+_NEVER = 2**63 - 1
+_EVERY_RELAY = 0  # stands for all of them in `vanished`: SQLite numbers rows from 1
+_UNSEEN = -1
 
 
 class Standing(enum.Enum):
@@ -46,6 +53,7 @@ class Standing(enum.Enum):
     KNOWN = "is stored"
     SUPERSEDED = "a newer version is stored"
     DELETED = "its author deleted it"
+    VANISHED = "its author, or whom it was wrapped for, asked to vanish"
 
 
 class Place(NamedTuple):
@@ -59,7 +67,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Author:
-    """What the view knows of a key; ``deletes``: whether some kind 5 of theirs is stored anywhere."""
+    """What the view knows of a key; ``deletes``: whether some kind 5 or 62 of theirs is stored anywhere."""
 
     number: int
     pseudonym: bytes
@@ -95,8 +103,18 @@ class EventsView(TableView):
     """The index: answers how an event stands, and holds the rows that `gateway.views.eventscan` reads."""
 
     name: ClassVar[str] = "events"
-    kinds: ClassVar[frozenset[str]] = frozenset({EventStored.kind, RelayUnregistered.kind})
-    tables: ClassVar[tuple[str, ...]] = ("relay", "author", "event", "tag", "address", "gone_id", "gone_address")
+    version: ClassVar[int] = 2
+    kinds: ClassVar[frozenset[str]] = frozenset({EventStored.kind, RelayUnregistered.kind, Vanished.kind})
+    tables: ClassVar[tuple[str, ...]] = (
+        "relay",
+        "author",
+        "event",
+        "tag",
+        "address",
+        "gone_id",
+        "gone_address",
+        "vanished",
+    )
     schema: ClassVar[str] = """
         PRAGMA cache_size = -65536;
         PRAGMA wal_autocheckpoint = 8192;
@@ -105,11 +123,12 @@ class EventsView(TableView):
             number INTEGER PRIMARY KEY, pubkey BLOB UNIQUE, pseudonym BLOB, deletes INTEGER);
         CREATE TABLE IF NOT EXISTS event (
             seq INTEGER PRIMARY KEY, relay INTEGER, author INTEGER, kind INTEGER, created INTEGER, tie INTEGER,
-            half INTEGER, tags BLOB);
+            half INTEGER, tags BLOB, expires INTEGER);
         CREATE UNIQUE INDEX IF NOT EXISTS event_id ON event (tie, half, relay);
         CREATE INDEX IF NOT EXISTS event_time ON event (relay, created, tie);
         CREATE INDEX IF NOT EXISTS event_kind ON event (relay, kind, created, tie);
         CREATE INDEX IF NOT EXISTS event_author_kind ON event (relay, author, kind, created, tie);
+        CREATE INDEX IF NOT EXISTS event_expires ON event (expires) WHERE expires IS NOT NULL;
         CREATE TABLE IF NOT EXISTS tag (
             key INTEGER, created INTEGER, tie INTEGER, seq INTEGER, PRIMARY KEY (key, created, tie, seq)) WITHOUT ROWID;
         CREATE TABLE IF NOT EXISTS address (
@@ -120,15 +139,19 @@ class EventsView(TableView):
         CREATE TABLE IF NOT EXISTS gone_address (
             relay INTEGER, author INTEGER, kind INTEGER, name BLOB, until INTEGER,
             PRIMARY KEY (relay, author, kind, name)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS vanished (
+            relay INTEGER, pubkey BLOB, until INTEGER, PRIMARY KEY (relay, pubkey)) WITHOUT ROWID;
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         super().__init__(db)
         self._relays: dict[str, int] = dict(db.execute("SELECT key, number FROM relay"))
         self._authors: dict[str, Author] = {}
-        self._rows: list[tuple[int | bytes, ...]] = []  # of this batch, not written yet
+        self._rows: list[tuple[int | bytes | None, ...]] = []  # of this batch, not written yet
         self._tags: list[tuple[int, int, int, int]] = []
         self._counts: Counter[int] = Counter()
+        self._next_expiry_s = self._earliest_expiry()
+        self._vanishes = db.execute("SELECT 1 FROM vanished").fetchone() is not None
 
     # -- what others ask ----------------------------------------------------------------------------------------------
 
@@ -138,8 +161,8 @@ class EventsView(TableView):
 
     def standings(self, relay_key: str, events: Sequence[Event]) -> list[Standing]:
         """Say how events stand now; records of the log that are not applied yet do not count."""
-        relay = self._relays.get(relay_key)
-        if relay is None:
+        relay = self._relays.get(relay_key, _UNSEEN)
+        if relay == _UNSEEN and not self._vanishes:
             return [Standing.NEW] * len(events)
         marks = [mark_of(event.created_at, event.id) for event in events]
         known = self._known(relay, marks)
@@ -162,6 +185,8 @@ class EventsView(TableView):
 
     def _standing(self, relay: int, event: Event, mark: Mark) -> Standing:
         author = self.author(event.pubkey)
+        if self._may_have_vanished(author, event) and self._has_vanished(relay, event):
+            return Standing.VANISHED
         if author is None:
             return Standing.NEW
         place = _place(relay, author, event)
@@ -213,17 +238,23 @@ class EventsView(TableView):
         if record.kind == RelayUnregistered.kind:
             self._forget(record)
             return
+        if record.kind == Vanished.kind:
+            self._vanish(record)
+            return
+        now_s = record.ts_ns // 1_000_000_000
+        if now_s >= self._next_expiry_s:
+            self._expire(now_s)
         found = event_of(record)
         if found is None:
             return
         relay_key, raw = found
         event = stored_event(raw)
-        kept = keeping(event.kind)
-        if kept is Keeping.NONE:
+        kept, expires = keeping(event.kind), expiration(event)
+        if kept is Keeping.NONE or (expires is not None and expires <= now_s):
             return
         relay = self._relay(relay_key)
         author = self.author(event.pubkey) or self._new_author(event.pubkey, record.subject)
-        if kept is Keeping.ALL and event.kind != DELETION and not author.deletes:
+        if kept is Keeping.ALL and event.kind != DELETION and not self._may_have_vanished(author, event):
             self._add(record.seq, relay, author.number, event)
         else:
             self._fold_alone(record.seq, relay, author, event)
@@ -265,7 +296,10 @@ class EventsView(TableView):
         created, tie, half = mark_of(event.created_at, event.id)
         keys = sorted({tag_key(relay, letter, value) for letter, value in indexed_tags(event)})
         packed = pack(f">{len(keys)}q", *keys)
-        self._rows.append((seq, relay, author, event.kind, created, tie, half, packed))
+        expires = expiration(event)
+        if expires is not None:
+            self._next_expiry_s = min(self._next_expiry_s, expires)
+        self._rows.append((seq, relay, author, event.kind, created, tie, half, packed, expires))
         self._tags += [(key, created, tie, seq) for key in keys]
 
     def _flush(self) -> None:
@@ -274,13 +308,13 @@ class EventsView(TableView):
             return
         rows, tags = self._rows, self._tags
         self._rows, self._tags = [], []
-        added = self.db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows).rowcount
+        added = self.db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows).rowcount
         if added < len(rows):
             span = (rows[0][0], rows[-1][0])
             there = {seq for (seq,) in self.db.execute("SELECT seq FROM event WHERE seq BETWEEN ? AND ?", span)}
             rows, tags = [row for row in rows if row[0] in there], [tag for tag in tags if tag[3] in there]
         self.db.executemany("INSERT INTO tag VALUES (?, ?, ?, ?)", tags)
-        self._counts.update(int(row[1]) for row in rows)
+        self._counts.update(row[1] for row in rows if isinstance(row[1], int))
 
     def _drop(self, seq: int) -> None:
         """Take a row and its tags away; its place in `address` may dangle, since nothing is read through it alone."""
@@ -294,6 +328,82 @@ class EventsView(TableView):
             [(key, created, tie, seq) for key in tag_keys(tags)],
         )
         self._counts[relay] -= 1
+
+    # -- expirations (NIP-40) -----------------------------------------------------------------------------------------
+
+    def _earliest_expiry(self) -> int:
+        found = self.db.execute("SELECT min(expires) FROM event WHERE expires IS NOT NULL").fetchone()[0]
+        return _NEVER if found is None else int(found)
+
+    def _expire(self, now_s: int) -> None:
+        """Drop what has ended by a record's own time; whoever reads meanwhile holds rows against the clock besides."""
+        self._flush()
+        for (seq,) in self.db.execute("SELECT seq FROM event WHERE expires <= ?", (now_s,)).fetchall():
+            self._drop(seq)
+        self._next_expiry_s = self._earliest_expiry()
+
+    # -- requests to vanish (NIP-62) ----------------------------------------------------------------------------------
+
+    def vanishing(self, relay_key: str, pubkey: str, until_s: int) -> list[int]:
+        """List the seqs of what a request to vanish takes away: the author's up to then, and wraps addressed to them.
+
+        ``relay_key`` "" means every relay. The requests themselves stay, as a proof that they were heeded.
+        """
+        author = self.author(pubkey)
+        return [
+            seq
+            for relay in ([self._relays.get(relay_key, _UNSEEN)] if relay_key else self._relays.values())
+            for seq in self._vanishing_here(relay, author, pubkey, until_s)
+        ]
+
+    def _vanishing_here(self, relay: int, author: Author | None, pubkey: str, until_s: int) -> list[int]:
+        seqs = self.db.execute(
+            "SELECT seq FROM event WHERE relay = ? AND author = ? AND created <= ? AND kind != ?",
+            (relay, author.number if author else _UNSEEN, until_s, VANISH),
+        ).fetchall()
+        seqs += self.db.execute(
+            "SELECT e.seq FROM tag t JOIN event e ON e.seq = t.seq WHERE t.key = ? AND t.created <= ? AND e.kind = ?",
+            (tag_key(relay, "p", pubkey), until_s, GIFT_WRAP),
+        ).fetchall()
+        return sorted({seq for (seq,) in seqs})
+
+    def _vanish(self, record: Record) -> None:
+        """Drop an author's rows and bar their return. What it costs was paid by whoever stored them."""
+        fact = fact_of(record)
+        if fact is None:
+            return
+        assert isinstance(fact, Vanished)
+        self._flush()
+        pubkey, relay = fact.pubkey.hex(), self._relay(fact.relay_key) if fact.relay_key else _EVERY_RELAY
+        for seq in self.vanishing(fact.relay_key, pubkey, fact.until_s):
+            self._drop(seq)
+        self.db.execute(
+            "INSERT INTO vanished VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+            (relay, fact.pubkey, fact.until_s),
+        )
+        self._vanishes = True
+        author = self.author(pubkey)
+        if author is not None and not author.deletes:
+            author.deletes = True
+            self.db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
+
+    def _may_have_vanished(self, author: Author | None, event: Event) -> bool:
+        return (author is not None and author.deletes) or (self._vanishes and event.kind == GIFT_WRAP)
+
+    def _has_vanished(self, relay: int, event: Event) -> bool:
+        if not self._vanishes or event.kind == VANISH:
+            return False
+        people = {event.pubkey}
+        if event.kind == GIFT_WRAP:
+            people |= {value for letter, value in indexed_tags(event) if letter == "p" and is_hex_64(value)}
+        return any(event.created_at <= self._vanished_until(relay, pubkey) for pubkey in sorted(people))
+
+    def _vanished_until(self, relay: int, pubkey: str) -> int:
+        row = self.db.execute(
+            "SELECT max(until) FROM vanished WHERE relay IN (?, ?) AND pubkey = ?",
+            (_EVERY_RELAY, relay, bytes.fromhex(pubkey)),
+        ).fetchone()
+        return -1 if row[0] is None else int(row[0])
 
     # -- versions -----------------------------------------------------------------------------------------------------
 
@@ -321,7 +431,7 @@ class EventsView(TableView):
     # -- deletions (NIP-09) -------------------------------------------------------------------------------------------
 
     def _is_gone(self, relay: int, author: Author, event: Event, place: Place | None) -> bool:
-        if event.kind == DELETION:
+        if event.kind in (DELETION, VANISH):
             return False
         by_id = (relay, author.number, bytes.fromhex(event.id))
         if self.db.execute("SELECT 1 FROM gone_id WHERE relay = ? AND author = ? AND id = ?", by_id).fetchone():
@@ -349,8 +459,8 @@ class EventsView(TableView):
     def _delete_id(self, relay: int, author: int, event_id: str) -> None:
         self.db.execute("INSERT OR IGNORE INTO gone_id VALUES (?, ?, ?)", (relay, author, bytes.fromhex(event_id)))
         row = self.db.execute(
-            "SELECT seq FROM event WHERE tie = ? AND half = ? AND relay = ? AND author = ? AND kind != ?",
-            (*mark_of(0, event_id)[1:], relay, author, DELETION),
+            "SELECT seq FROM event WHERE tie = ? AND half = ? AND relay = ? AND author = ? AND kind NOT IN (?, ?)",
+            (*mark_of(0, event_id)[1:], relay, author, DELETION, VANISH),
         ).fetchone()
         if row:
             self._drop(row[0])

@@ -1,9 +1,10 @@
 """Stored events for a filter, newest first: which index to walk, and how to walk several at once.
 
 Invariant: rows come in order (newest first, ties by lowest id), each once, all below a given log position; whatever
-index is chosen, every row is held against the whole filter. What a page costs does not depend on how deep it lies:
-every stream goes on from its last row (created, tie, seq) by an index seek, never by an offset. A scan is a generator
-that hands over what it has after at most `SCAN_ROWS` rows, so that its caller can let others run.
+index is chosen, every row is held against the whole filter, and against what its reader may see and the time. What a
+page costs does not depend on how deep it lies: every stream goes on from its last row (created, tie, seq) by an index
+seek, never by an offset. A scan is a generator that hands over what it has after at most `SCAN_ROWS` rows, so that its
+caller can let others run.
 """
 
 import heapq
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from gateway.errors import Unavailable
 from gateway.limits import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
 from gateway.nostr.filter import Filter
+from gateway.nostr.reader import WRAPS, Reader
 from gateway.views.events import EventsView, mark_of, tag_key, tag_keys
 
 _TOP = (2**63 - 1, 2**63 - 1, 2**63 - 1)
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     author: int
     kind: int
     tags: bytes
+    expires: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Index:
         tables = "tag o JOIN event e ON e.seq = o.seq" if self.source == "tag" else "event o"
         row = "e" if self.source == "tag" else "o"
         return (
-            f"SELECT o.created, o.tie, o.seq, {row}.author, {row}.kind, {row}.tags FROM {tables} "  # noqa: S608 - own names
-            f"WHERE {where}(o.created, o.tie, o.seq) < (?, ?, ?) AND o.created >= ? "
+            f"SELECT o.created, o.tie, o.seq, {row}.author, {row}.kind, {row}.tags, {row}.expires "  # noqa: S608 - own names
+            f"FROM {tables} WHERE {where}(o.created, o.tie, o.seq) < (?, ?, ?) AND o.created >= ? "
             "ORDER BY o.created DESC, o.tie DESC, o.seq DESC LIMIT ?"
         )
 
@@ -75,16 +78,30 @@ class Sieve:
     tags: tuple[frozenset[int], ...]
     since: int
     seq_end: int
+    now_s: int
+    private: frozenset[int]
+    addressed: frozenset[int]  # tag keys of the reader's keys under ``p``
+    own: frozenset[int]  # the reader's keys as authors
 
     def passes(self, row: Row) -> bool:
         """Hold a row against everything but ids and until."""
         if row.seq >= self.seq_end or row.created < self.since:
+            return False
+        if (row.expires is not None and row.expires <= self.now_s) or (
+            row.kind in self.private and not self.opens(row)
+        ):
             return False
         if self.authors is not None and row.author not in self.authors:
             return False
         if self.kinds is not None and row.kind not in self.kinds:
             return False
         return not self.tags or all(not keys.isdisjoint(tag_keys(row.tags)) for keys in self.tags)
+
+    def opens(self, row: Row) -> bool:
+        """Whether a private row is the reader's, as far as hashes tell; the event itself has the last word."""
+        if row.kind not in WRAPS and row.author in self.own:
+            return True
+        return not self.addressed.isdisjoint(tag_keys(row.tags))
 
 
 class Stream:
@@ -112,6 +129,10 @@ class Stream:
         return list(map(Row._make, rows))
 
 
+NOBODY = Reader(frozenset(), 0, frozenset())
+"""A reader from whom nothing is kept, before anything expires: for maintenance and tests."""
+
+
 class EventScan:
     """Reads an `EventsView`."""
 
@@ -123,7 +144,14 @@ class EventScan:
         return self._view.db
 
     def pages(
-        self, relay_key: str, filters: Sequence[Filter], seq_end: int, limit_default: int, limit_max: int
+        self,
+        relay_key: str,
+        filters: Sequence[Filter],
+        seq_end: int,
+        limit_default: int,
+        limit_max: int,
+        *,
+        reader: Reader = NOBODY,
     ) -> Iterator[list[Row]]:
         """Find what is stored below log position ``seq_end`` for any of the filters, each with its own limit.
 
@@ -133,7 +161,10 @@ class EventScan:
         if relay is None:
             return iter(())
         limits = [min(limit_default if one.limit is None else one.limit, limit_max) for one in filters]
-        feeds = [self._scan(relay, one, limit, seq_end) for one, limit in zip(filters, limits, strict=True)]
+        sieves = [self._sieve(relay, one, seq_end, reader) for one in filters]
+        feeds = [
+            self._scan(relay, one, limit, sieve) for one, limit, sieve in zip(filters, limits, sieves, strict=True)
+        ]
         return self._steady(feeds[0] if len(feeds) == 1 else _union(feeds))
 
     def _steady(self, pages: Iterator[list[Row]]) -> Iterator[list[Row]]:
@@ -146,8 +177,7 @@ class EventScan:
             yield page
         raise Unavailable("the index was made anew; ask again")
 
-    def _scan(self, relay: int, asked: Filter, limit: int, seq_end: int) -> Iterator[list[Row]]:
-        sieve = self._sieve(relay, asked, seq_end)
+    def _scan(self, relay: int, asked: Filter, limit: int, sieve: Sieve | None) -> Iterator[list[Row]]:
         if sieve is None or limit == 0:
             return
         if asked.ids is not None:
@@ -158,20 +188,24 @@ class EventScan:
 
     # -- choosing an index --------------------------------------------------------------------------------------------
 
-    def _sieve(self, relay: int, asked: Filter, seq_end: int) -> Sieve | None:
+    def _sieve(self, relay: int, asked: Filter, seq_end: int, reader: Reader) -> Sieve | None:
         """Translate a filter; None if nothing stored can match it."""
-        authors = None
-        if asked.authors is not None:
-            known = (self._view.author(pubkey) for pubkey in asked.authors)
-            authors = frozenset(author.number for author in known if author is not None)
+        authors = None if asked.authors is None else self._numbers(asked.authors)
         tags = tuple(frozenset(tag_key(relay, letter, value) for value in values) for letter, values in asked.tags)
         if authors == frozenset() or asked.kinds == frozenset() or frozenset() in tags or asked.ids == frozenset():
             return None
-        return Sieve(authors, asked.kinds, tags, asked.since or 0, seq_end)
+        addressed = frozenset(tag_key(relay, "p", pubkey) for pubkey in reader.keys)
+        since, own = asked.since or 0, self._numbers(reader.keys)
+        return Sieve(authors, asked.kinds, tags, since, seq_end, reader.now_s, reader.private, addressed, own)
+
+    def _numbers(self, pubkeys: Iterable[str]) -> frozenset[int]:
+        known = (self._view.author(pubkey) for pubkey in pubkeys)
+        return frozenset(author.number for author in known if author is not None)
 
     def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Generator[list[Row], None, Plan]:
         """Choose the narrowest index by looking at a few rows of each that would do."""
-        plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in sieve.tags]
+        narrow = [*sieve.tags, *([sieve.addressed] if self._all_wraps(sieve) else ())]
+        plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in narrow]
         if sieve.authors is not None:
             plans += yield from self._author_plans(relay, sieve.authors, sieve.kinds)
         if sieve.kinds is not None and (sieve.authors is None or not plans):
@@ -179,6 +213,10 @@ class EventScan:
         if not plans:
             return Plan(TIME, [(relay,)])
         return plans[0] if len(plans) == 1 else min(plans, key=lambda plan: self._weight(plan, asked, sieve))
+
+    def _all_wraps(self, sieve: Sieve) -> bool:
+        """Whether all that is asked for is private wraps: then only those for the reader need be walked."""
+        return sieve.kinds is not None and sieve.kinds <= (WRAPS & sieve.private)
 
     def _author_plans(
         self, relay: int, authors: frozenset[int], kinds: frozenset[int] | None
@@ -256,7 +294,7 @@ class EventScan:
 
     def _row(self, relay: int, event_id: str) -> Row | None:
         row = self._db.execute(
-            "SELECT created, tie, seq, author, kind, tags FROM event WHERE tie = ? AND half = ? AND relay = ?",
+            "SELECT created, tie, seq, author, kind, tags, expires FROM event WHERE tie = ? AND half = ? AND relay = ?",
             (*mark_of(0, event_id)[1:], relay),
         ).fetchone()
         return Row(*row) if row else None

@@ -3,9 +3,10 @@
 import json
 
 import msgspec
+import pytest
 
 from gateway.config import Relay
-from gateway.nostr.info import HEADERS, Presentation, document
+from gateway.nostr.info import HEADERS, Presentation, document, supported_nips
 
 SHOWN = {
     "message_bytes_max": "max_message_length",
@@ -17,6 +18,7 @@ SHOWN = {
     "event_tags_max": "max_event_tags",
     "content_chars_max": "max_content_length",
     "created_at_ahead_s_max": "created_at_upper_limit",
+    "min_pow_difficulty": "min_pow_difficulty",
 }
 
 
@@ -24,19 +26,42 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
     limits = Relay(**dict(zip(SHOWN, range(1, 99), strict=False)))
     shown = json.loads(document(limits, Presentation("r"), "1.0"))["limitation"]
     assert {name: shown[there] for name, there in SHOWN.items()} == {name: getattr(limits, name) for name in SHOWN}
-    hidden = {"name", "description", "pubkey", "contact", "icon", "unread_bytes_max"}
+    hidden = {
+        "name",
+        "description",
+        "pubkey",
+        "contact",
+        "icon",
+        "unread_bytes_max",
+        "private_kinds",
+        "auth_at_connect",
+    }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}
 
 
 def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
     shown = json.loads(document(Relay(), Presentation("My relay", restricted=True), "1.0"))
-    assert shown["supported_nips"] == [1, 2, 9, 11]
+    assert shown["supported_nips"] == [1, 2, 9, 11, 17, 40, 42, 59, 62, 65, 70]
     assert shown["name"] == "My relay"
     assert shown["version"] == "1.0"
     assert "contact" not in shown
     assert "pubkey" not in shown
     assert shown["limitation"]["restricted_writes"] is True
     assert shown["limitation"]["auth_required"] is False
+
+
+@pytest.mark.parametrize(
+    ("limits", "nip", "shown"),
+    [
+        (Relay(), 13, False),
+        (Relay(min_pow_difficulty=1), 13, True),
+        (Relay(private_kinds=()), 17, False),
+        (Relay(private_kinds=(1_059,)), 59, False),
+        (Relay(private_kinds=(1_059, 21_059, 4)), 17, True),
+    ],
+)
+def test_a_nip_is_named_exactly_while_the_configuration_does_it(limits: Relay, nip: int, *, shown: bool) -> None:
+    assert (nip in supported_nips(limits)) is shown
 
 
 def test_a_browser_may_read_it_from_anywhere() -> None:

@@ -4,24 +4,30 @@ import json
 from typing import Any
 
 import pytest
+from coincurve import PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Relay
+from gateway.limits import AUTH_SKEW_S_MAX
 from gateway.nostr import session as module
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
-from tests.signing import signed, signed_fields
+from tests.signing import ALICE, BOB, NOW_S, pubkey, signed, signed_fields
 
 LIMITS = Relay(subscriptions_max=2, filters_max=2, subid_chars_max=8)
 
 
+def session_of(limits: Relay = LIMITS) -> Session:
+    return Session(limits, "challenge", lambda url: url == "wss://us.example/relay")
+
+
 def take(session: Session, *frames: Any) -> list[Effect]:
-    return session.take([json.dumps(frame, separators=(",", ":")) for frame in frames])
+    return session.take([json.dumps(frame, separators=(",", ":")) for frame in frames], NOW_S)
 
 
 def test_neighbouring_events_are_one_batch_and_a_request_between_parts_them() -> None:
     first, second, third = (["EVENT", signed_fields(content=text)] for text in "abc")
-    effects = take(Session(LIMITS), first, second, ["REQ", "x", {}], third)
+    effects = take(session_of(), first, second, ["REQ", "x", {}], third)
     assert [type(effect) for effect in effects] == [Store, Subscribe, Store]
     assert isinstance(effects[0], Store)
     assert [event.content for event in effects[0].events] == ["a", "b"]
@@ -29,7 +35,7 @@ def test_neighbouring_events_are_one_batch_and_a_request_between_parts_them() ->
 
 def test_a_bad_event_is_refused_without_parting_the_batch() -> None:
     bad = ["EVENT", {**signed_fields(), "content": "changed"}]
-    effects = take(Session(LIMITS), ["EVENT", signed_fields()], bad, ["EVENT", signed_fields(content="b")])
+    effects = take(session_of(), ["EVENT", signed_fields()], bad, ["EVENT", signed_fields(content="b")])
     assert isinstance(effects[0], Send)
     assert json.loads(effects[0].text)[:3] == ["OK", signed().id, False]
     assert isinstance(effects[1], Store)
@@ -48,7 +54,7 @@ def test_a_bad_event_is_refused_without_parting_the_batch() -> None:
     ],
 )
 def test_a_refused_request_is_closed_with_its_own_id(frame: list[Any]) -> None:
-    session = Session(LIMITS)
+    session = session_of()
     [effect] = take(session, frame)
     assert isinstance(effect, Send)
     assert effect.refused == "request"
@@ -57,14 +63,14 @@ def test_a_refused_request_is_closed_with_its_own_id(frame: list[Any]) -> None:
 
 
 def test_a_refused_request_ends_the_subscription_that_had_its_id() -> None:
-    session = Session(LIMITS)
+    session = session_of()
     effects = take(session, ["REQ", "x", {}], ["REQ", "x"])
     assert isinstance(effects[1], Unsubscribe)
     assert not session.open
 
 
 def test_subscriptions_are_counted_and_one_in_place_of_another_is_not() -> None:
-    session = Session(LIMITS)
+    session = session_of()
     effects = take(session, ["REQ", "a", {}], ["REQ", "b", {}], ["REQ", "b", {"kinds": [1]}], ["REQ", "c", {}])
     assert [type(effect) for effect in effects] == [Subscribe, Subscribe, Subscribe, Send]
     assert set(session.open) == {"a", "b"}
@@ -75,17 +81,94 @@ def test_subscriptions_are_counted_and_one_in_place_of_another_is_not() -> None:
     ]
 
 
+def proof(key: PrivateKey = ALICE, **change: Any) -> dict[str, Any]:
+    tags = [
+        ["relay", change.pop("relay", "wss://us.example/relay")],
+        ["challenge", change.pop("challenge", "challenge")],
+    ]
+    return signed_fields(key, change.pop("kind", 22_242), "", tags, change.pop("created_at", NOW_S))
+
+
+def answer(effect: Effect) -> list[Any]:
+    assert isinstance(effect, Send)
+    found: list[Any] = json.loads(effect.text)
+    return found
+
+
+def test_several_keys_are_proved_and_count_for_what_comes_behind() -> None:
+    session = session_of()
+    before, first, second, after = take(
+        session,
+        ["EVENT", signed_fields()],
+        ["AUTH", proof()],
+        ["AUTH", proof(BOB)],
+        ["EVENT", signed_fields()],
+    )
+    assert answer(first) == ["OK", proof()["id"], True, ""]
+    assert answer(second)[2] is True
+    assert isinstance(before, Store)
+    assert isinstance(after, Store)
+    assert (before.keys, after.keys) == (frozenset(), {pubkey(ALICE), pubkey(BOB)})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        proof(challenge="another"),
+        proof(relay="wss://other.example/relay"),
+        proof(created_at=NOW_S - AUTH_SKEW_S_MAX - 1),
+        proof(created_at=NOW_S + AUTH_SKEW_S_MAX + 1),
+        proof(kind=1),
+        {**proof(), "sig": "0" * 128},
+        {**proof(), "content": "changed"},
+    ],
+)
+def test_what_proves_nothing_is_answered_so_and_leaves_nothing(event: dict[str, Any]) -> None:
+    session = session_of()
+    [effect] = take(session, ["AUTH", event])
+    assert answer(effect)[:3] == ["OK", event["id"], False]
+    assert answer(effect)[3].startswith("invalid: ")
+    assert not session.keys
+
+
+def test_a_connection_proves_so_many_keys_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSION_KEYS_MAX", 1)
+    session = session_of()
+    first, again, other = take(session, ["AUTH", proof()], ["AUTH", proof()], ["AUTH", proof(BOB)])
+    assert [answer(one)[2] for one in (first, again, other)] == [True, True, False]
+    assert answer(other)[3].startswith("rate-limited: ")
+
+
+@pytest.mark.parametrize("frame", [["AUTH"], ["AUTH", "token"], ["AUTH", {}], ["AUTH", proof(), 1]])
+def test_an_auth_frame_without_an_event_gets_a_notice(frame: list[Any]) -> None:
+    [effect] = take(session_of(), frame)
+    assert answer(effect)[0] == "NOTICE"
+
+
+def test_private_kinds_are_asked_for_only_behind_a_proof() -> None:
+    session = session_of()
+    asked = ["REQ", "x", {"kinds": [1_059]}]
+    challenge, refused, _, taken, foreign = take(
+        session, asked, ["AUTH", proof()], asked, ["REQ", "y", {"kinds": [1_059], "#p": [pubkey(BOB)]}]
+    )
+    assert answer(challenge) == ["AUTH", "challenge"]
+    assert answer(refused)[2].startswith("auth-required: ")
+    assert isinstance(taken, Subscribe)
+    assert answer(foreign)[2].startswith("restricted: ")
+    assert set(session.open) == {"x"}
+
+
 def test_replication_frames_are_handed_on_as_they_came_and_take_the_place_of_a_subscription() -> None:
-    session = Session(LIMITS)
+    session = session_of()
     text = '["REQ", "r", {"relayID":"' + "0" * 64 + '"}]'
-    assert session.take([text]) == [Replicate((text,))]
+    assert session.take([text], NOW_S) == [Replicate((text,))]
     take(session, ["REQ", "r", {}])
-    assert session.take([text]) == [Unsubscribe("r"), Replicate((text,))]
+    assert session.take([text], NOW_S) == [Unsubscribe("r"), Replicate((text,))]
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.randoms())
 def test_never_more_than_the_limit_is_open(ids: list[str], random: Any) -> None:
-    session = Session(LIMITS)
+    session = session_of()
     for sub_id in ids:
         take(session, [random.choice(["REQ", "CLOSE"]), sub_id, *([{}] if random.random() < 0.9 else [])])
         assert len(session.open) <= 2
@@ -93,7 +176,7 @@ def test_never_more_than_the_limit_is_open(ids: list[str], random: Any) -> None:
 
 def test_neighbouring_rows_are_handed_on_together() -> None:
     row = '["EVENT",{"relayID":"x"}]'
-    effects = Session(LIMITS).take([row, row, '["CLOSE","a"]', row])
+    effects = session_of().take([row, row, '["CLOSE","a"]', row], NOW_S)
     assert effects == [Replicate((row, row)), Unsubscribe("a"), Replicate((row,))]
 
 
@@ -101,7 +184,7 @@ def test_values_of_all_open_filters_are_bounded_and_a_closed_one_gives_its_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "FILTER_VALUES_MAX", 5)
-    session = Session(LIMITS)
+    session = session_of()
     three = {"kinds": [1, 2, 3]}
     assert [type(one) for one in take(session, ["REQ", "a", three], ["REQ", "b", three])] == [Subscribe, Send]
     assert [type(one) for one in take(session, ["REQ", "a", three, {}], ["REQ", "b", {}])] == [Subscribe, Subscribe]

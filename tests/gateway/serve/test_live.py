@@ -9,11 +9,12 @@ from gateway.facts import EventStored, draft
 from gateway.limits import BACKLOG_BYTES_MAX
 from gateway.nostr.event import Event, stored_form
 from gateway.nostr.filter import Filter, parse_filter
+from gateway.nostr.reader import Reader
 from gateway.serve.ledger import Ledger
 from gateway.serve.live import LiveRows, Subscription
 from gateway.views.events import EventsView
 from tests.fakes import memory_ledger
-from tests.signing import signed
+from tests.signing import BOB, pubkey, signed
 
 RELAY = "public-gateway:hyperbee"
 ALL: Filter = parse_filter({})
@@ -37,10 +38,11 @@ class Stage:
     """Live rows over a ledger in memory."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.live = ledger, LiveRows(ledger)
+        self.ledger, self.live = ledger, LiveRows(ledger, [1_059])
 
-    def open(self, ear: Ear, name: str = "x", asked: Filter = ALL) -> Subscription:
-        return self.live.open(RELAY, ear, f"{name} ", [asked])  # type: ignore[arg-type]
+    def open(self, ear: Ear, name: str = "x", asked: Filter = ALL, keys: frozenset[str] = frozenset()) -> Subscription:
+        reader = Reader(keys, 1_000, frozenset({1_059}))
+        return self.live.open(RELAY, ear, f"{name} ", [asked], lambda: reader)  # type: ignore[arg-type]
 
     async def record(self, *events: Event, relay: str = RELAY) -> None:
         facts = [EventStored(relay, 1, stored_form(event)) for event in events]
@@ -106,6 +108,18 @@ async def test_a_version_that_the_fold_refused_goes_to_nobody() -> None:
         new, old = signed(kind=0, created_at=2), signed(kind=0, created_at=1)
         await at.record(new, old)
         assert ear.heard == [frame("x", new)]
+
+
+async def test_an_ended_event_and_anothers_gift_wrap_go_to_nobody() -> None:
+    async with stage() as at:
+        ear, addressee = Ear(), Ear()
+        at.open(ear).catch_up()
+        at.open(addressee, keys=frozenset({pubkey(BOB)})).catch_up()
+        wrap = signed(kind=1_059, tags=[["p", pubkey(BOB)]])
+        lasting = signed(tags=[["expiration", "1001"]])
+        await at.record(wrap, lasting, signed(tags=[["expiration", "1000"]]))
+        assert ear.heard == [frame("x", lasting)]
+        assert addressee.heard == [frame("x", wrap), frame("x", lasting)]
 
 
 async def test_a_closed_subscription_hears_nothing_and_is_forgotten() -> None:

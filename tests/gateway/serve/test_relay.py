@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from coincurve import PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +23,10 @@ from gateway.views.events import EventsView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.gateway.views.test_eventscan import FILTERS
-from tests.signing import ALICE, BOB, pubkey, signed_fields
+from tests.signing import ALICE, BOB, NOW_S, pubkey, signed_fields
 
 RELAY = "public-gateway:hyperbee"
+URL = "wss://us.example/relay"
 
 
 class Grant:
@@ -44,6 +46,7 @@ class FakeSocket:
         self.closed: tuple[int, str] | None = None
         self.unread_bytes = 0
         self.reads = True
+        self.challenge = ""
         self._said, self._chunks = trio.open_memory_channel[list[str | bytes]](100)
         self._sent: list[Any] = []
         self._news = trio.lowlevel.ParkingLot()
@@ -55,7 +58,9 @@ class FakeSocket:
         self.send_many([text])
 
     def send_many(self, texts: Iterable[str]) -> None:
-        self._sent += map(json.loads, texts)
+        frames = list(map(json.loads, texts))
+        self.challenge = next((frame[1] for frame in frames if frame[0] == "AUTH"), self.challenge)
+        self._sent += [frame for frame in frames if frame[0] != "AUTH"]
         self._news.unpark_all()
 
     async def flushed(self) -> None:
@@ -97,11 +102,21 @@ class Bench:
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.service = NostrService(Config(relay=limits), self.clock, ledger, self.metrics)
+        self.service.introduce(lambda url, relay_key: url == URL and relay_key == RELAY)
 
     def connect(self, relay_key: str = RELAY) -> FakeSocket:
         socket = FakeSocket()
         self.nursery.start_soon(self.service.serve, socket, Grant(relay_key))
         return socket
+
+    async def prove(self, socket: FakeSocket, *keys: PrivateKey) -> None:
+        """Answer the challenge with these keys."""
+        socket.say(["REQ", "challenge me", {"kinds": [1, 1_059], "limit": 0}], ["CLOSE", "challenge me"])
+        await socket.hear("EOSE")
+        for key in keys:
+            tags = [["relay", URL], ["challenge", socket.challenge]]
+            socket.say(["AUTH", signed_fields(key, 22_242, "", tags, self.clock.now_ms() // 1000)])
+            assert (await socket.hear("OK"))[-1][2:] == [True, ""]
 
     async def publish(self, *events: dict[str, Any]) -> list[Any]:
         socket = self.connect()
@@ -454,3 +469,130 @@ async def test_batches_overlap_up_to_their_limit_and_then_nothing_more_is_read(m
         heard = await socket.hear("EOSE")
         assert sum(frame[0] == "OK" for frame in heard) == len(events_sent)
         assert len(ids(heard)) == len(events_sent)
+
+
+def wrapped(recipient: PrivateKey, text: str = "", kind: int = 1_059) -> dict[str, Any]:
+    return signed_fields(PrivateKey(text.encode().rjust(32, b"w")), kind, text, [["p", pubkey(recipient)]])
+
+
+async def test_a_gift_wrap_is_shown_to_its_addressee_alone_stored_and_live_and_takes_no_place_in_a_limit() -> None:
+    async with bench() as here:
+        to_alice, to_bob, note = wrapped(ALICE, "a"), wrapped(BOB, "b"), signed_fields(created_at=NOW_S - 9)
+        await here.publish(note, to_alice, to_bob)
+        stranger, alice = here.connect(), here.connect()
+        await here.prove(alice, ALICE)
+        for socket in (stranger, alice):
+            socket.say(["REQ", "all", {"limit": 2}], ["REQ", "ids", {"ids": [to_alice["id"], to_bob["id"]]}])
+        heard = await stranger.hear("EOSE", 2)
+        assert ids(heard) == [note["id"]]
+        heard = await alice.hear("EOSE", 2)
+        assert ids(heard) == [to_alice["id"], note["id"], to_alice["id"]]
+        await here.publish(wrapped(ALICE, "c"), wrapped(BOB, "d"), wrapped(ALICE, "e", 21_059))
+        assert await stranger.silence() == []
+        assert set(ids(await alice.silence())) == {wrapped(ALICE, "c")["id"], wrapped(ALICE, "e", 21_059)["id"]}
+
+
+async def test_whoever_asks_for_wraps_alone_is_told_to_authenticate_and_then_served() -> None:
+    async with bench() as here:
+        await here.publish(*(wrapped(key, text) for key, text in ((ALICE, "a"), (BOB, "b"), (ALICE, "c"))))
+        socket = here.connect()
+        socket.say(["REQ", "x", {"kinds": [1_059]}])
+        [closed] = await socket.hear("CLOSED")
+        assert closed[2].startswith("auth-required: ")
+        await here.prove(socket, BOB, ALICE)
+        socket.say(["REQ", "x", {"kinds": [1_059], "#p": [pubkey(ALICE)]}])
+        assert sorted(frame[2]["content"] for frame in (await socket.hear("EOSE"))[:-1]) == ["a", "c"]
+
+
+async def test_each_connection_has_a_challenge_of_its_own() -> None:
+    async with bench() as here:
+        first, second = here.connect(), here.connect()
+        for socket in (first, second):
+            socket.say(["REQ", "x", {"kinds": [1_059]}])
+            await socket.hear("CLOSED")
+        assert first.challenge
+        assert first.challenge != second.challenge
+        tags = [["relay", URL], ["challenge", first.challenge]]
+        second.say(["AUTH", signed_fields(kind=22_242, tags=tags)])
+        assert (await second.hear("OK"))[0][2] is False
+
+
+async def test_a_challenge_comes_unasked_only_where_the_configuration_says_so() -> None:
+    for limits in (Relay(), Relay(auth_at_connect=True)):
+        async with bench(limits) as here:
+            socket = here.connect()
+            socket.say(["REQ", "x", {}], ["EVENT", signed_fields()])
+            await socket.hear("OK")
+            assert bool(socket.challenge) is limits.auth_at_connect
+
+
+async def test_a_protected_event_is_stored_for_its_author_and_nobody_else() -> None:
+    async with bench() as here:
+        event = signed_fields(tags=[["-"]])
+        socket = here.connect()
+        socket.say(["EVENT", event])
+        assert (await socket.hear("OK"))[0][3].startswith("auth-required: ")
+        assert socket.challenge
+        await here.prove(socket, BOB)
+        socket.say(["EVENT", event])
+        assert (await socket.hear("OK"))[0][3].startswith("restricted: ")
+        await here.prove(socket, ALICE)
+        socket.say(["EVENT", event])
+        assert (await socket.hear("OK"))[0][2:] == [True, ""]
+
+
+async def test_an_event_is_shown_until_it_ends_and_not_a_second_longer() -> None:
+    async with bench() as here:
+        event = signed_fields(tags=[["expiration", str(NOW_S + 60)], ["t", "x"]])
+        await here.publish(event)
+        for seconds, found in ((59, [event["id"]]), (1, [])):
+            here.clock.advance(seconds)
+            for asked in ({}, {"ids": [event["id"]]}, {"#t": ["x"]}, {"authors": [pubkey(ALICE)]}):
+                socket = here.connect()
+                socket.say(["REQ", "x", asked])
+                assert ids(await socket.hear("EOSE")) == found
+        assert "expired" in (await here.publish(event))[0][3]
+        assert here.ledger.log.durable_size == 1
+
+
+@pytest.mark.parametrize("url", [URL, "ALL_RELAYS"])
+async def test_who_asks_to_vanish_is_gone_from_stored_rows_and_cannot_be_brought_back(url: str) -> None:
+    async with bench() as here:
+        mine = [signed_fields(), signed_fields(kind=5, tags=[["e", "0" * 64]]), signed_fields(kind=0)]
+        later, foreign = signed_fields(content="later", created_at=NOW_S + 9), signed_fields(BOB)
+        await here.publish(*mine, later, foreign, wrapped(ALICE), wrapped(BOB))
+        request = signed_fields(kind=62, tags=[["relay", url]], created_at=NOW_S + 1)
+        assert (await here.publish(request))[0][2:] == [True, ""]
+        socket = here.connect()
+        await here.prove(socket, ALICE, BOB)
+        socket.say(["REQ", "x", {}])
+        assert sorted(ids(await socket.hear("EOSE"))) == sorted(
+            event["id"] for event in (later, foreign, wrapped(BOB), request)
+        )
+        for event in (*mine, wrapped(ALICE), wrapped(ALICE, "new"), signed_fields(content="old", created_at=1)):
+            assert (await here.publish(event))[0][3].startswith("blocked: ")
+        against = signed_fields(kind=5, tags=[["e", request["id"]]], created_at=NOW_S + 2)
+        await here.publish(against)
+        assert (await here.publish(request))[0][3].startswith("duplicate: ")
+        log = here.ledger.log
+    assert isinstance(log, MemoryLog)
+    async with bench(log=log) as again:
+        assert (await again.publish(mine[0]))[0][3].startswith("blocked: ")
+
+
+async def test_a_request_to_vanish_from_elsewhere_is_kept_and_changes_nothing() -> None:
+    async with bench() as here:
+        await here.publish(signed_fields())
+        await here.publish(signed_fields(kind=62, tags=[["relay", "wss://other.example"]]))
+        assert (await here.publish(signed_fields()))[0][3].startswith("duplicate: ")
+
+
+async def test_every_relay_lets_go_of_who_asks_all_of_them_and_one_of_who_asks_it() -> None:
+    async with bench() as here:
+        for url, standing in ((URL, "duplicate: "), ("ALL_RELAYS", "blocked: ")):
+            other = here.connect("another")
+            other.say(["EVENT", signed_fields()])
+            await other.hear("OK")
+            await here.publish(signed_fields(kind=62, tags=[["relay", url]]))
+            other.say(["EVENT", signed_fields()])
+            assert (await other.hear("OK"))[0][3].startswith(standing)
