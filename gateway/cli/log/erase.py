@@ -1,0 +1,121 @@
+"""``heliograph log erase``: a subject's payloads gone from the log, its indexes, views and snapshots; no proof breaks.
+
+The one that has the log does it: a running server where there is one, asked through its door (`gateway.serve.control`),
+else this process, under the log's lock. Invariant: what was asked for is said back before anything is changed, and
+neither ``--by`` nor ``--reason`` may name the subject: both stay for ever.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+from msgspec import structs
+
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.store import read_origin
+from eventlog.errors import Locked
+from gateway.cli.log.opening import DATA, no_log
+from gateway.config import Config
+from gateway.errors import Unavailable
+from gateway.facts import refuse_unknown
+from gateway.serve.app import opened
+from gateway.serve.clock import SystemClock
+from gateway.serve.control import SOCKET, ask
+from gateway.serve.erasing import Asked, Done, Erasing
+from gateway.serve.ledger import Ledger
+from gateway.serve.metrics import Metrics
+from gateway.views.subjects import NostrKey, Subject, SubjectUnclear, described, subject_of, words
+
+
+@click.command()
+@DATA
+@click.option(
+    "--subject",
+    "text",
+    required=True,
+    metavar="WHO",
+    help="user:TENANT/USERID, token:PUSH-TOKEN, or nostr:PUBKEY (hex or npub).",
+)
+@click.option("--by", required=True, help="Who asks: your name or a ticket; recorded for ever.")
+@click.option("--reason", default="", help="Why; recorded for ever.")
+@click.option(
+    "--only-deleted", is_flag=True, help="Of a nostr key: only what its deletion requests (NIP-09) took away."
+)
+@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def erase(data: Path, *, text: str, by: str, reason: str, only_deleted: bool, dry_run: bool, as_json: bool) -> None:
+    """Erase what the log holds about a user, a push token or a nostr key.
+
+    Payloads go from segments, indexes, views and snapshots; what is left of each record proves, as before, that it was
+    there and when. The erasure is a record of its own: who asked, why, how many. Works beside a running server, through
+    it, or without one. Backups that were made before are yours to erase.
+
+    \b
+    Examples:
+      heliograph log erase --subject user:takos.example/alice --by "ticket 17" --dry-run
+      heliograph log erase --subject token:fcm-token-1 --by "the owner"
+      heliograph log erase --subject nostr:npub1… --by operator --only-deleted
+    """
+    try:
+        subject = subject_of(text, only_deleted=only_deleted)
+    except SubjectUnclear as unclear:
+        raise click.BadParameter(str(unclear), param_hint="--subject") from unclear
+    refuse_names(subject, by, reason)
+    if read_origin(RealDisk(), str(data)) is None:
+        raise no_log(data)
+    if not as_json:
+        click.echo(f"subject: {described(subject)}")
+    found = trio.run(partial(carried_out, data, text, subject, Asked(by, reason, dry_run)))
+    click.echo(json.dumps(found) if as_json else told(found, dry_run=dry_run))
+
+
+def refuse_names(subject: Subject, by: str, reason: str) -> None:
+    """Refuse words for the record that name the subject."""
+    if any(word.casefold() in f"{by}\n{reason}".casefold() for word in words(subject)):
+        raise click.BadParameter("--by and --reason stay in the log for ever: they must not name the subject")
+
+
+async def carried_out(data: Path, text: str, subject: Subject, asked: Asked) -> dict[str, Any]:
+    """Have it done by the server that has the log, or do it here. Raises Unavailable."""
+    try:
+        return structs.asdict(await _here(data, subject, asked))
+    except Unavailable as failure:
+        if not isinstance(failure.__cause__, Locked):
+            raise
+        if not (data / SOCKET).exists():
+            raise
+    request = {"verb": "erase", "subject": text, **structs.asdict(asked)}
+    if isinstance(subject, NostrKey):
+        request["only_deleted"] = subject.only_deleted
+    answer = await ask(data, request)
+    assert isinstance(answer, dict)
+    return answer
+
+
+async def _here(data: Path, subject: Subject, asked: Asked) -> Done:
+    clock = SystemClock()
+    with opened(structs.replace(Config(), data=str(data)), clock, Metrics()) as (log, views):
+        ledger = Ledger(log, views)
+        erasing = Erasing(log, ledger, clock, data, judge=refuse_unknown)
+        async with trio.open_nursery() as ground:
+            await ground.start(log.run)
+            await ground.start(ledger.run)
+            done = await erasing.erase(subject, asked)
+            ground.cancel_scope.cancel()
+    return done
+
+
+def told(found: dict[str, Any], *, dry_run: bool) -> str:
+    """Say what was done, a line each."""
+    lines = [f"{'would erase' if dry_run else 'erased'}: {found['records']} records"]
+    lines += [f"  {kind}: {count}" for kind, count in sorted(found["kinds"].items())]
+    if found["views"]:
+        lines.append(f"views made anew: {', '.join(found['views'])}")
+    if found["torn"]:
+        lines.append(
+            f"torn tails that were kept aside, removed since they may hold anything: {', '.join(found['torn'])}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,212 @@
+"""Erasures in a running process: whose records, the log's files, the views, and what is kept in memory.
+
+    find (a thread reads the log) ─▶ job, record, segments (`eventlog.disk.erase`) ─▶ views anew ─▶ swapped ─▶ job ended
+                ▲                                                                                     │
+                └──────────────── what came in meanwhile: until a look finds nothing more ────────────┘
+Invariant: one erasure or other rewriting at a time; when `erase` returns, no file under the data directory and no view
+or cache of this process holds what was erased. Whoever is told nothing, because the process died or the disk failed,
+finds it ended by the next start, or by the next call, if its record was durable, else not begun.
+This module must not know who asks, or by which door.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from os.path import join, relpath
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from eventlog.chronicle import ranges_of
+from eventlog.disk import erase as erasures
+from eventlog.disk import refold, snapshots
+from eventlog.disk.erase import Job
+from eventlog.disk.log import Log
+from eventlog.disk.recovery import read_state
+from eventlog.disk.store import LOG_DIRECTORY, VIEW_DIRECTORY
+from eventlog.disk.views import Judge
+from eventlog.disk.writer import Hop
+from eventlog.record import Record
+from eventlog.retention import State
+from eventlog.snapshot import name_of
+from eventlog.view import TableView
+from gateway.errors import Unavailable
+from gateway.limits import ERASING_LAG_RECORDS, ERASING_ROUNDS_MAX
+from gateway.serve.clock import Clock
+from gateway.serve.control import WRONG, ControlRefused
+from gateway.serve.ledger import Ledger
+from gateway.views.subjects import Finder, Subject, SubjectUnclear, finder, subject_of, what
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who asks for an erasure, and why; both stand in the log for ever. ``dry_run``: only count."""
+
+    by: str
+    reason: str
+    dry_run: bool = False
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What an erasure did: records by kind, segments and views that were changed, torn tails that were removed."""
+
+    records: int
+    kinds: dict[str, int]
+    views: list[str]
+    torn: list[str]
+
+
+async def patiently(call: Callable[[], None]) -> None:
+    """Run a blocking call in a thread. Cancelled: it is waited for, since it changes files; it asks often whether."""
+    await trio.to_thread.run_sync(call)
+
+
+class Erasing:
+    """Erasures over an open log and its views; ``forget`` lets go of what services keep in memory."""
+
+    def __init__(
+        self,
+        log: Log,
+        ledger: Ledger,
+        clock: Clock,
+        data: Path,
+        *,
+        judge: Judge,
+        forget: Callable[[], None] = lambda: None,
+        hop: Hop = patiently,
+        alive: Callable[[], None] = trio.from_thread.check_cancelled,
+    ) -> None:
+        self._log, self._ledger, self._clock = log, ledger, clock
+        self._data, self._views = str(data), str(data / VIEW_DIRECTORY)
+        self._log_directory = str(data / LOG_DIRECTORY)
+        self._forget, self._hop, self._alive = forget, hop, alive
+
+        def watched(records: Sequence[Record]) -> None:
+            alive()
+            judge(records)
+
+        self._judge: Judge = watched
+
+    async def erase(self, subject: Subject, asked: Asked) -> Done:
+        """Erase a subject's records. Raises LogFailed, Unavailable (the disk), Corrupt; see above for what then is."""
+        async with self._log.rewriting:
+            try:
+                return await self._erase(subject, asked)
+            except OSError as error:
+                what_now = "ask again, or start the server anew: an erasure that has begun is then ended"
+                raise Unavailable(f"the disk failed during the erasure ({error}); {what_now}") from error
+
+    async def _erase(self, subject: Subject, asked: Asked) -> Done:
+        kinds: Counter[str] = Counter()
+        changed: set[str] = set()
+        torn: list[str] = []
+        if not asked.dry_run:
+            torn += await self._end_pending()
+        start = 0
+        for _ in range(ERASING_ROUNDS_MAX):
+            stop = self._log.durable_size
+            found = await self._found(subject, start, stop)
+            kinds.update(found.values())
+            if asked.dry_run or not found:
+                break
+            affected = self._affected(found.values())
+            torn += await self._carry_out(self._job(subject, asked, found, affected), affected, begun=False)
+            changed.update(view.name for view in affected)
+            start = stop
+        return Done(kinds.total(), dict(kinds), sorted(changed), torn)
+
+    async def _found(self, subject: Subject, start: int, stop: int) -> dict[int, str]:
+        """Find the subject's records that still have a payload, from ``start`` on: seq and kind."""
+        search = finder(subject)
+        await self._hop(partial(self._search, search, max(start, self._state().first_seq), stop))
+        return search.found
+
+    def _search(self, found: Finder, start: int, stop: int) -> None:
+        """Show a finder the log as often as it needs; blocks."""
+        for turn in range(found.passes):
+            for records in self._log.read(start, stop) if start < stop else ():
+                self._alive()
+                for record in records:
+                    if record.payload is not None:
+                        found.take(record, turn)
+
+    def _state(self) -> State:
+        return read_state(self._log.store.disk, self._log_directory)
+
+    def _affected(self, kinds: Iterable[str]) -> list[TableView]:
+        wanted = set(kinds)
+        return [view for view in self._ledger.views.values() if not wanted.isdisjoint(view.kinds)]
+
+    def _job(self, subject: Subject, asked: Asked, found: dict[int, str], affected: Sequence[TableView]) -> Job:
+        files = [name for view in affected for name in refold.files_of(self._views, view.name)]
+        files += self._snapshots(affected)
+        drop = tuple(relpath(name, self._data) for name in files)
+        after = self._log.durable_size
+        return Job(erasures.VERSION, after, asked.by, asked.reason, what(subject), ranges_of(found), drop)
+
+    def _snapshots(self, affected: Sequence[TableView]) -> list[str]:
+        """Name the snapshots of these views."""
+        names = {view.name for view in affected}
+        directory = snapshots.directory_of(self._log_directory)
+        return [
+            join(directory, one)
+            for one in snapshots.names(self._log_directory)
+            if (name := name_of(one)) is not None and name.view in names
+        ]
+
+    async def _end_pending(self) -> list[str]:
+        """End what an earlier call could not: its job is still there."""
+        job = erasures.pending(self._log.store.disk, self._data)
+        if job is None:
+            return []
+        return await self._carry_out(job, list(self._ledger.views.values()), begun=True)
+
+    async def _carry_out(self, job: Job, affected: Sequence[TableView], *, begun: bool) -> list[str]:
+        structlog.get_logger().warning("erasing", what=job.what, records=sum(one.end - one.first for one in job.ranges))
+        await erasures.erase(
+            self._log, self._data, job, self._clock.now_ns(), self._hop, begun=begun, progress=lambda _: self._alive()
+        )
+        self._forget()
+        had_snapshots = bool(self._snapshots(affected))
+        for view in affected:
+            await self._remade(view)
+        self._forget()
+        torn: list[str] = []
+
+        def end() -> None:
+            for name in self._snapshots(affected):
+                os.unlink(name)
+            if had_snapshots:
+                names = [view.name for view in affected]
+                snapshots.take(self._log_directory, self._views, names, origin=self._log.origin)
+            torn.extend(erasures.end(self._log.store.disk, self._data))
+
+        await self._hop(end)
+        return torn
+
+    async def _remade(self, view: TableView) -> None:
+        """Fold a view anew in a thread, until it is nearly where the others are; then put it in its place."""
+        stop = self._ledger.applied
+        await self._hop(partial(refold.refold, self._log, self._views, type(view), stop, self._judge))
+        while self._ledger.applied - stop > ERASING_LAG_RECORDS:
+            stop = self._ledger.applied
+            await self._hop(partial(refold.carry_on, self._log, self._views, type(view), stop, self._judge))
+        refold.swap(self._log, self._views, view, self._ledger.applied)
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Serve the operator's door: the verb ``erase``."""
+        try:
+            asked = msgspec.convert(
+                {
+                    name: request.get(name, default)
+                    for name, default in (("by", ""), ("reason", ""), ("dry_run", False))
+                },
+                Asked,
+            )
+            subject = subject_of(str(request.get("subject")), only_deleted=request.get("only_deleted") is True)
+        except (msgspec.ValidationError, SubjectUnclear) as error:
+            raise ControlRefused(str(error), WRONG) from error
+        return msgspec.structs.asdict(await self.erase(subject, asked))

@@ -1,0 +1,329 @@
+"""Whose records are whose: the subjects that can be erased, and the records that are about each.
+
+    user    registrations, notifications and removals of one user of a tenant, and what these superseded
+    token   every record that names a push token, notifications to it among others
+    nostr   a key's events, what was wrapped for it (NIP-59), its rows, its relay tokens, its wish to vanish (NIP-62);
+            or only what its own deletion requests took away (NIP-09)
+
+Invariant: what is found is closed: without it a fold ends in what stands now, less the subject. So a registration that
+the user's own had superseded goes too, and a version of an event that a deleted one had superseded: neither may come
+back. This module must not know where records stand, or how they are erased.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from eventlog.record import Record
+from gateway.facts import (
+    Accepted,
+    Deregistered,
+    EventStored,
+    Fact,
+    Registered,
+    Removed,
+    RowStored,
+    TokenIssued,
+    TokenRevoked,
+    Vanished,
+    event_of,
+    fact_of,
+)
+from gateway.nostr.event import DELETION, GIFT_WRAP, Event, Keeping, identifier, indexed_tags, keeping, stored_event
+from gateway.nostr.key import npub, public_key
+
+
+class SubjectUnclear(Exception):
+    """The text names no subject; what it says is one sentence for whoever typed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of a tenant."""
+
+    tenant: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushToken:
+    """A device's push token, whoever registered it."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class NostrKey:
+    """A nostr key, 64 hex digits; ``only_deleted``: only what its deletion requests took away."""
+
+    pubkey: str
+    only_deleted: bool = False
+
+
+Subject = User | PushToken | NostrKey
+
+
+def subject_of(text: str, *, only_deleted: bool = False) -> Subject:
+    """Read ``user:TENANT/USERID``, ``token:PUSH-TOKEN``, ``nostr:PUBKEY``, or a bare npub or push token.
+
+    Raises SubjectUnclear. A bare 64-digit word is refused: it may be a key or an id of a user.
+    """
+    kind, colon, value = text.partition(":")
+    tenant, slash, user = value.partition("/")
+    key = public_key(value if kind == "nostr" and colon else text)
+    match kind if colon else "":
+        case "user" if tenant and slash and user:
+            found: Subject = User(tenant, user)
+        case "token" if value:
+            found = PushToken(value)
+        case "nostr" if key:
+            found = NostrKey(key, only_deleted)
+        case _ if text.startswith("npub1") and key:
+            found = NostrKey(key, only_deleted)
+        case "user" | "nostr" | "token":
+            raise SubjectUnclear(f"{kind}: is followed by TENANT/USERID, a push token, or a key in hex or as an npub")
+        case _ if re.fullmatch(r"[\w:.~%+/=-]{80,}", text) and not key:
+            found = PushToken(text)  # FCM's tokens are 140 characters and more; nothing else that we know is so long
+        case _:
+            raise SubjectUnclear("say what it is: user:TENANT/USERID, token:PUSH-TOKEN or nostr:PUBKEY")
+    if only_deleted and not isinstance(found, NostrKey):
+        raise SubjectUnclear("only a nostr key has deletion requests")
+    return found
+
+
+def what(subject: Subject) -> str:
+    """Name the kind of subject, for the log: never whose."""
+    match subject:
+        case User():
+            return "user"
+        case PushToken():
+            return "token"
+        case NostrKey(only_deleted=only_deleted):
+            return "nostr-deleted" if only_deleted else "nostr"
+
+
+def described(subject: Subject) -> str:
+    """Say whom a text was taken to mean, for whoever typed it."""
+    match subject:
+        case User(tenant, user):
+            return f"the user {user!r} of the tenant {tenant!r}"
+        case PushToken(token):
+            return f"the push token {token!r}"
+        case NostrKey(pubkey, only_deleted):
+            return f"the nostr key {pubkey}" + (", only what it deleted" if only_deleted else "")
+
+
+def words(subject: Subject) -> tuple[str, ...]:
+    """Give the words that nothing that stays may contain."""
+    match subject:
+        case User(_, user):
+            return (user,)
+        case PushToken(token):
+            return (token,)
+        case NostrKey(pubkey):
+            return (pubkey, npub(pubkey))
+
+
+class Finder(Protocol):
+    """Is shown the log, as often as `passes` says, and then knows the seqs, and the kind of each."""
+
+    passes: int
+    found: dict[int, str]
+
+    def take(self, record: Record, turn: int) -> None: ...
+
+
+def finder(subject: Subject) -> Finder:
+    """Give what finds a subject's records."""
+    match subject:
+        case User():
+            return _OfUser(subject)
+        case PushToken(token):
+            return _OfToken(token)
+        case NostrKey(pubkey, only_deleted):
+            return _Deleted(pubkey) if only_deleted else _OfKey(pubkey)
+
+
+PUSH_KINDS = frozenset((Registered.kind, Deregistered.kind, Accepted.kind, Removed.kind))
+TARGET_KINDS = frozenset((Registered.kind, Deregistered.kind, Removed.kind))
+KEY_KINDS = frozenset((EventStored.kind, RowStored.kind, TokenIssued.kind, TokenRevoked.kind, Vanished.kind))
+Target = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How a target came to stand: the last ``issuedAt``, and the records of others that are behind it."""
+
+    issued_ms: int = -1
+    superseded: dict[int, str] = field(default_factory=dict)
+
+
+class _OfUser:
+    """First a user's own records and targets, then what of others' these superseded."""
+
+    passes = 2
+
+    def __init__(self, subject: User) -> None:
+        self._subject = subject
+        self.found: dict[int, str] = {}
+        self._standing: dict[Target, _Standing] = defaultdict(_Standing)
+        self._targets: set[Target] = set()
+
+    def take(self, record: Record, turn: int) -> None:
+        if record.kind not in PUSH_KINDS or (turn == 1 and record.kind not in TARGET_KINDS):
+            return
+        fact = fact_of(record)
+        if turn == 0 and isinstance(fact, Registered | Deregistered | Accepted | Removed) and self._is_own(fact):
+            self.found[record.seq] = record.kind
+            if not isinstance(fact, Accepted):
+                self._targets.add((fact.tenant, fact.target_kind, fact.target))
+        elif turn == 1 and isinstance(fact, Registered | Deregistered | Removed):
+            self._weigh(fact, record.seq)
+
+    def _is_own(self, fact: Registered | Deregistered | Accepted | Removed) -> bool:
+        return (fact.tenant, fact.user) == (self._subject.tenant, self._subject.user)
+
+    def _weigh(self, fact: Registered | Deregistered | Removed, seq: int) -> None:
+        """Follow one target as the devices view does: what is older than an effective record of the user's goes."""
+        key = (fact.tenant, fact.target_kind, fact.target)
+        if key not in self._targets:
+            return
+        standing = self._standing[key]
+        if not isinstance(fact, Removed):
+            if fact.issued_ms < standing.issued_ms:
+                return
+            standing.issued_ms = fact.issued_ms
+        if self._is_own(fact):
+            self.found.update(standing.superseded)
+            standing.superseded.clear()
+        else:
+            standing.superseded[seq] = fact.kind
+
+
+class _OfToken:
+    """Whatever names a push token, also inside a body."""
+
+    passes = 1
+
+    def __init__(self, token: str) -> None:
+        self._token, self._bytes = token, token.encode()
+        self.found: dict[int, str] = {}
+
+    def take(self, record: Record, turn: int) -> None:
+        del turn
+        if record.kind not in PUSH_KINDS or record.payload is None:
+            return
+        if self._bytes in record.payload or self._is_named(fact_of(record)):
+            self.found[record.seq] = record.kind
+
+    def _is_named(self, fact: Fact | None) -> bool:
+        match fact:
+            case Accepted(targets=targets):
+                return any(to.target == self._token for to in targets)
+            case Registered(target=target) | Deregistered(target=target) | Removed(target=target):
+                return target == self._token
+            case _:
+                return False
+
+
+class _OfKey:
+    """Everything of a nostr key."""
+
+    passes = 1
+
+    def __init__(self, pubkey: str) -> None:
+        self._pubkey = pubkey
+        self.found: dict[int, str] = {}
+
+    def take(self, record: Record, turn: int) -> None:
+        del turn
+        if record.kind in KEY_KINDS and record.payload is not None and self._is_of_key(record):
+            self.found[record.seq] = record.kind
+
+    def _is_of_key(self, record: Record) -> bool:
+        if record.kind == EventStored.kind:
+            stored = event_of(record)
+            return stored is not None and self._wrote(stored_event(stored[1]))
+        match fact_of(record):
+            case TokenIssued(pubkey=pubkey) | TokenRevoked(pubkey=pubkey):
+                return pubkey == self._pubkey
+            case Vanished(pubkey=key):
+                return key == bytes.fromhex(self._pubkey)
+            case RowStored(writer=writer, row=row):
+                return writer == self._pubkey or _author_of(row) == self._pubkey
+            case _:
+                return False
+
+    def _wrote(self, event: Event) -> bool:
+        return event.pubkey == self._pubkey or (event.kind == GIFT_WRAP and ("p", self._pubkey) in indexed_tags(event))
+
+
+def _author_of(row: bytes) -> object:
+    try:
+        return msgspec.json.decode(row).get("pubkey")
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError):
+        return None  # rows are others' objects, kept as they came
+
+
+Place = tuple[str, int, str]  # relay, kind, d tag
+
+
+class _Deleted:
+    """A key's events that its deletion requests took away, first the requests, then what they name."""
+
+    passes = 3
+
+    def __init__(self, pubkey: str) -> None:
+        self._pubkey = pubkey
+        self._ids: set[tuple[str, str]] = set()
+        self._until: dict[Place, int] = {}
+        self.found: dict[int, str] = {}
+
+    def take(self, record: Record, turn: int) -> None:
+        if record.kind != EventStored.kind:
+            return
+        stored = event_of(record)
+        if stored is None:
+            return
+        relay_key, event = stored[0], stored_event(stored[1])
+        if event.pubkey != self._pubkey or (event.kind == DELETION) != (turn == 0):
+            return
+        if turn == 0:
+            self._note(relay_key, event)
+        elif turn == 1:
+            self._versions(relay_key, event)
+        elif self._is_gone(relay_key, event):
+            self.found[record.seq] = record.kind
+
+    def _note(self, relay_key: str, deletion: Event) -> None:
+        for letter, value in indexed_tags(deletion):
+            if letter == "e":
+                self._ids.add((relay_key, value))
+            elif letter == "a":
+                kind, _, rest = value.partition(":")
+                owner, _, name = rest.partition(":")
+                if owner == self._pubkey and kind.isascii() and kind.isdecimal():
+                    self._raise(relay_key, int(kind), name, deletion.created_at)
+
+    def _raise(self, relay_key: str, kind: int, name: str, until: int) -> None:
+        match keeping(kind):
+            case Keeping.NEWEST:
+                place = (relay_key, kind, "")
+            case Keeping.NEWEST_ADDRESSED:
+                place = (relay_key, kind, name)
+            case _:
+                return
+        self._until[place] = max(self._until.get(place, 0), until)
+
+    def _versions(self, relay_key: str, event: Event) -> None:
+        """Where a version was deleted by its id, the older ones that it superseded may not come back."""
+        if (relay_key, event.id) in self._ids:
+            self._raise(relay_key, event.kind, identifier(event), event.created_at)
+
+    def _is_gone(self, relay_key: str, event: Event) -> bool:
+        name = identifier(event) if keeping(event.kind) is Keeping.NEWEST_ADDRESSED else ""
+        until = self._until.get((relay_key, event.kind, name), -1)
+        return (relay_key, event.id) in self._ids or event.created_at <= until
