@@ -136,11 +136,20 @@ def rewrite_segment(disk: Disk, file: SegmentFile, change: Change) -> None:
     seal(disk, file, index)
 
 
-async def erase(log: Erasable, directory: str, job: Job, now_ns: int, hop: Hop, *, begun: bool = False) -> None:
+async def erase(
+    log: Erasable,
+    directory: str,
+    job: Job,
+    now_ns: int,
+    hop: Hop,
+    *,
+    begun: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
     """Carry a job out on a running log: its record, then the segments. The caller remakes what is derived, then `end`.
 
-    ``begun``: the job file is there already. Raises LogFailed, OSError or Corrupt; the job is then finished by the
-    next start, or by the next call. Cancelled: so too.
+    ``begun``: the job file is there already. ``progress`` is told after each segment, and may raise to stop.
+    Raises LogFailed, OSError or Corrupt, or is cancelled: the job is then finished by the next start, or the next call.
     """
     disk = log.store.disk
     entries = job.entries()
@@ -156,7 +165,7 @@ async def erase(log: Erasable, directory: str, job: Job, now_ns: int, hop: Hop, 
     # Recorded once more even where it was before: the commit is what ends the open segment.
     await log.append_many([chronicle.draft(entry, now_ns) for entry in entries or job.entries()])
     segments, touched = log.store.segments, list[int]()
-    await hop(lambda: touched.extend(rewrite(disk, segments, Gone(job.ranges))))
+    await hop(lambda: touched.extend(rewrite(disk, segments, Gone(job.ranges), progress)))
     for first_seq in touched:
         segments.let_go(first_seq)
     log.forget_tail()

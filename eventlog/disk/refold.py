@@ -7,7 +7,6 @@ Invariant: until `swap` the view in use is untouched; afterwards it stands exact
 """
 
 import os
-from collections.abc import Callable
 from contextlib import closing, suppress
 from os.path import join
 
@@ -16,7 +15,6 @@ from eventlog.disk.views import Judge, connect, no_collections
 from eventlog.view import TableView
 
 FRESH = ".fresh"
-Base = Callable[[str], bool]  # puts a file that the fold may start from at a path; False: from the beginning
 
 
 def path_of(directory: str, view: str) -> str:
@@ -30,12 +28,16 @@ def files_of(directory: str, view: str) -> list[str]:
     return [f"{one}{end}" for one in (path, f"{path}{FRESH}") for end in ("", "-wal", "-shm")]
 
 
-def refold(log: Readable, directory: str, view: type[TableView], stop: int, judge: Judge, base: Base) -> None:
+def refold(log: Readable, directory: str, view: type[TableView], stop: int, judge: Judge) -> None:
     """Fold the records before ``stop`` into a fresh file. Blocks: for a thread, beside the view in use."""
     path = path_of(directory, view.name) + FRESH
     _unlink(path)
-    base(path)
-    with closing(connect(path)) as db, no_collections():
+    carry_on(log, directory, view, stop, judge)
+
+
+def carry_on(log: Readable, directory: str, view: type[TableView], stop: int, judge: Judge) -> None:
+    """Fold into the fresh file what came meanwhile, up to ``stop``. Blocks."""
+    with closing(connect(path_of(directory, view.name) + FRESH)) as db, no_collections():
         made = view(db)
         for records in log.read(made.position, stop):
             judge(records)

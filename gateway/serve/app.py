@@ -36,7 +36,9 @@ from gateway.replication.registration import INTERNAL, Relay
 from gateway.serve.asgi import Bodies, Front
 from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock, SystemClock
+from gateway.serve.control import Control
 from gateway.serve.door import TRY_AGAIN, Door
+from gateway.serve.erasing import Erasing
 from gateway.serve.express import Express
 from gateway.serve.head import networks
 from gateway.serve.http import make_app
@@ -119,6 +121,11 @@ class Gateway:
         except SocketRefused:
             return False
         return found is not None and found.relay.relay_key == relay_key
+
+    def forget(self) -> None:
+        """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""
+        self.push.forget()
+        self.relays.handshakes.recheck_all()
 
     async def listen(self) -> str:
         """Take the address, before anything runs: the base of all URLs follows from it. Raises Unavailable."""
@@ -245,11 +252,19 @@ async def run(config: Config, clock: Clock | None = None) -> None:
             await ground.start(log.run)
             await ground.start(ledger.run)
             await ground.start(stop_on_signal, gateway)
+            await ground.start(operators_door(config, clock, log, gateway).run)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.run)
                 print(f"listening on {url}", flush=True)  # noqa: T201 - the one line that belongs on stdout
             ground.cancel_scope.cancel()
     structlog.get_logger().info("stopped", records=log.durable_size)
+
+
+def operators_door(config: Config, clock: Clock, log: Log, gateway: Gateway) -> Control:
+    """Make the door that commands use beside a running server: each verb is one entry."""
+    data = Path(config.data)
+    erasing = Erasing(log, gateway.ledger, clock, data, judge=refuse_unknown, forget=gateway.forget)
+    return Control(data, {"erase": erasing.answer})
 
 
 @contextmanager

@@ -86,6 +86,11 @@ class PushService:
         """Send what the outbox shows, for ever."""
         await self.dispatcher.run(task_status)
 
+    def forget(self) -> None:
+        """Let go of what is kept in memory: some of it was erased, and the log gives back the rest."""
+        self._pseudonyms.clear()
+        self.dispatcher.forget()
+
     # -- registrations (push §3) --------------------------------------------------------------------------------------
 
     async def register(self, body: bytes, header: str, secret: str, source: str) -> Answer:
@@ -208,7 +213,8 @@ class PushService:
         """(delivered, queued) as the first answer says them: when all is settled, or when the wait is over."""
         while True:
             found = self._outbox.figures(tenant, notification_id)
-            assert found is not None
+            if found is None:  # erased while its sender waited: nothing was, or will be, delivered that anyone may know
+                return 0, 0
             if found.answered is not None:
                 return found.answered
             if not found.pending:
@@ -222,8 +228,7 @@ class PushService:
         """Record what the first answer says, so that a repeat is told the same, also after a restart."""
         async with self._inflight.hold(("answer", tenant, notification_id)):
             found = self._outbox.figures(tenant, notification_id)
-            assert found is not None
-            if found.answered is None and found.pending:
+            if found is not None and found.answered is None and found.pending:
                 fact = Answered(found.seq, found.delivered, found.pending)
                 await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns())])
 
