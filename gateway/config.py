@@ -201,8 +201,18 @@ class Mirror(Section, frozen=True):
     invalid_block_s: int = 120
 
 
+class Witness(Section, frozen=True):
+    """One C2SP tlog-witness that is asked to cosign checkpoints: where it is, and its verifier key."""
+
+    url: str = ""  # the submission prefix
+    key: str = ""  # name+id+base64
+
+
 class Log(Section, frozen=True):
     """The event log."""
+
+    witnesses: dict[str, Witness] = {}
+    witness_ca_file: str = ""  # extra trust for a witness with a certificate of its own
 
     segment_bytes_max: int = 67_108_864
     queue_records_max: int = 65_536

@@ -5,11 +5,18 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from eventlog.checkpoint import Checkpoint, sign
 from eventlog.errors import Absent, LogClosed, LogFailed
+from eventlog.merkle import Tree, leaf_hash
+from eventlog.prooftext import leaf
 from eventlog.record import Draft, Record, encode
+from eventlog.tile import Edge, Tile, regrown
 from eventlog.view import TableView
 from gateway.serve.ledger import Ledger
+
+LOG_KEY = Ed25519PrivateKey.from_private_bytes(b"L" * 32)
 
 
 class FakeClock:
@@ -63,6 +70,8 @@ class MemoryLog:
         self.durable_size = len(self.records)
         self.failure: LogFailed | None = None
         self.term = self.reopenings_failed = 0
+        self.public_key = LOG_KEY.public_key().public_bytes_raw()
+        self.cosigned: bytes | None = None
         self.news = trio.lowlevel.ParkingLot()
         self._failed, self._restored = trio.Event(), trio.Event()
         self._queued = trio.Event()
@@ -74,6 +83,28 @@ class MemoryLog:
     @property
     def root(self) -> bytes:
         return self.root_at(self.durable_size)
+
+    @property
+    def note(self) -> bytes:
+        tree = Tree()
+        tree.extend(self._leaf_hashes())
+        return sign(Checkpoint(self.origin, tree.size, tree.root()), LOG_KEY)
+
+    async def keep_cosigned(self, note: bytes) -> None:
+        self.cosigned = note
+
+    def tile(self, tile: Tile) -> bytes | None:
+        edge = Edge()
+        tiles = dict(regrown(edge, self._leaf_hashes()))
+        tiles.update(edge.partials())
+        whole = Tile(tile.level, tile.index)
+        found = tiles.get(tile) or next(
+            (data for one, data in tiles.items() if (one.level, one.index) == (whole.level, whole.index)), b""
+        )
+        return found[: 32 * tile.width] if len(found) >= 32 * tile.width else None
+
+    def _leaf_hashes(self) -> list[bytes]:
+        return [leaf_hash(leaf(record)) for record in self.records[: self.durable_size]]
 
     def root_at(self, size: int) -> bytes:
         return size.to_bytes(32, "big")

@@ -23,6 +23,7 @@ from eventlog.disk.cursor import Cursor, Tail
 from eventlog.disk.durable import Disk, RealDisk
 from eventlog.disk.recovery import TornTail
 from eventlog.disk.store import Birth, Store, open_store
+from eventlog.disk.tiles import read_tile
 from eventlog.disk.writer import Batch, Hop, Writer, in_thread
 from eventlog.errors import Absent, Corrupt, LogFailed
 from eventlog.limits import (
@@ -34,6 +35,7 @@ from eventlog.limits import (
     SEGMENT_BYTES_MAX,
 )
 from eventlog.record import Draft, Record
+from eventlog.tile import Tile, covers
 
 
 class Clock(Protocol):
@@ -83,8 +85,20 @@ class Appendable(Readable, Protocol):
     @property
     def next_seq(self) -> int: ...
 
+    public_key: bytes
+
     @property
     def failure(self) -> LogFailed | None: ...
+
+    @property
+    def note(self) -> bytes: ...
+
+    @property
+    def cosigned(self) -> bytes | None: ...
+
+    async def keep_cosigned(self, note: bytes) -> None: ...
+
+    def tile(self, tile: Tile) -> bytes | None: ...
 
     async def room(self) -> None: ...
 
@@ -166,6 +180,26 @@ class Log:
     def failure(self) -> LogFailed | None:
         """Why the log takes no records now, or None while it does."""
         return self._writer.failure
+
+    @property
+    def note(self) -> bytes:
+        """The newest checkpoint, a signed note (C2SP tlog-checkpoint); its tree's tiles are all there."""
+        return self.store.note
+
+    @property
+    def cosigned(self) -> bytes | None:
+        """The checkpoint that `keep_cosigned` kept last, read from disk."""
+        return self.store.cosigned()
+
+    async def keep_cosigned(self, note: bytes) -> None:
+        """Keep a checkpoint with cosignatures, durable when it returns. Raises OSError. Cancelled: it may be kept."""
+        await self._hop(lambda: self.store.keep_cosigned(note))
+
+    def tile(self, tile: Tile) -> bytes | None:
+        """Read a tile of the tree that was signed last, or of an earlier one; None where there is none."""
+        if not covers(self.store.signed.size, tile):
+            return None
+        return read_tile(self.store.disk, self.store.segments.directory, tile)
 
     @property
     def queued(self) -> tuple[int, int]:

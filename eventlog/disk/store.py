@@ -27,12 +27,13 @@ from eventlog.disk.recovery import CHECKPOINT_FILE, Recovered, leftovers, recove
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.tiles import open_tiles
 from eventlog.errors import Corrupt
-from eventlog.limits import REOPEN_ROOM_BYTES, SEGMENT_BYTES_MAX
+from eventlog.limits import CHECKPOINT_BYTES_MAX, REOPEN_ROOM_BYTES, SEGMENT_BYTES_MAX
 from eventlog.origin import Origin
 
 LOCK_FILE = "LOCK"
 LOG_DIRECTORY, KEY_DIRECTORY, VIEW_DIRECTORY = "log", "keys", "views"
 KEY_FILE = "log.pem"
+COSIGNED_FILE = "cosigned"
 PROBE_FILE = "room"
 _KEY_BYTES_MAX = 4_096
 
@@ -112,6 +113,14 @@ class Store:
         durable.replace(self.disk, join(self.segments.directory, CHECKPOINT_FILE), note)
         self.signed, self.note = checkpoint, note
 
+    def keep_cosigned(self, note: bytes) -> None:
+        """Keep a checkpoint with its witnesses' cosignatures, beside the newest one. Safe beside the writer's thread."""
+        durable.replace(self.disk, join(self.segments.directory, COSIGNED_FILE), note)
+
+    def cosigned(self) -> bytes | None:
+        """Read the checkpoint that was kept with its cosignatures, None where it is none of ours."""
+        return read_cosigned(self.disk, self.segments.directory, self.origin)
+
     def reopened(self, known: Checkpoint) -> "Store":
         """Recover after a failure, under the same lock: a new store, or OSError or Corrupt and nothing has changed.
 
@@ -171,6 +180,16 @@ def _sweep(disk: Disk, log_directory: str) -> None:
     disk.sync_directory(log_directory)
     for name in leftovers(disk.entries(log_directory)):
         disk.unlink(join(log_directory, name))
+
+
+def read_cosigned(disk: Disk, log_directory: str, origin: Origin) -> bytes | None:
+    """Read the newest checkpoint that witnesses cosigned, None where there is none that this log signed."""
+    note = durable.read_whole(disk, join(log_directory, COSIGNED_FILE), CHECKPOINT_BYTES_MAX)
+    try:
+        good = note is not None and checkpoints.verify(note, origin.public_key).origin == origin.name
+    except Corrupt:
+        good = False  # derived: the witnesses are asked again
+    return note if good else None
 
 
 def _new_segment(disk: Disk, directory: str, head: segment.Head) -> SegmentFile:

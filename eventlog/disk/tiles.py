@@ -16,9 +16,9 @@ from os.path import dirname, join
 from eventlog.disk import durable
 from eventlog.disk.durable import Disk
 from eventlog.disk.segments import Segments
-from eventlog.errors import Corrupt
+from eventlog.errors import Absent, Corrupt
 from eventlog.limits import TILES_LAG_RECORDS
-from eventlog.merkle import HASH_BYTES
+from eventlog.merkle import HASH_BYTES, TILE_HEIGHT
 from eventlog.tile import TILE_BYTES_MAX, WIDTH, Edge, Tile, edge_at, regrown
 
 MARK_FILE = "tiled"
@@ -33,6 +33,20 @@ def read_tile(disk: Disk, directory: str, tile: Tile) -> bytes | None:
         if found is not None and len(found) >= size:
             return found[:size]
     return None
+
+
+def tile_from_leaves(segments: Segments, tile: Tile) -> bytes:
+    """Make a tile's hashes out of the records below it: slow and right, where there are no tiles. Raises Absent."""
+    span = 1 << (TILE_HEIGHT * tile.level)
+    first = tile.index * WIDTH
+    edge = Edge()
+    found = b""
+    for hashes in leaves(segments, first * span, tile.end):
+        full = regrown(edge, hashes)
+        found = next((data for one, data in full if one.level == tile.level), found)
+    if edge.size != tile.end - first * span:
+        raise Absent(f"the records of {tile.path} are gone, and it is not there")
+    return found or next(data for one, data in edge.partials() if one.level == tile.level)
 
 
 class TileWriter:

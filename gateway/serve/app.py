@@ -41,7 +41,7 @@ from gateway.serve.door import TRY_AGAIN, Door
 from gateway.serve.erasing import Erasing
 from gateway.serve.express import Express
 from gateway.serve.head import networks
-from gateway.serve.http import make_app
+from gateway.serve.http import Routed, make_app
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
 from gateway.serve.matrix import MatrixDoor
@@ -55,6 +55,7 @@ from gateway.serve.relays import RelayService
 from gateway.serve.socket import Socket
 from gateway.serve.status import Status, our_version
 from gateway.serve.stderr import Patient
+from gateway.serve.transparency import TransparencyService
 from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
 from gateway.views.nonces import NoncesView
@@ -90,14 +91,18 @@ class Gateway:
         self.relays = RelayService(config, clock, ledger, metrics)
         self.nostr = NostrService(config, clock, ledger, metrics)
         self.mirror = MirrorService(config, clock, ledger, metrics)
+        self.transparency = TransparencyService(config, clock, ledger.log)
         self._introduce()
 
-        app = make_app(config, self.status, metrics, (self.push, self.matrix, self.relays), self.describe)
+        app = make_app(config, self.status, metrics, self._services(), self.describe)
         trusted, hot, bodies = networks(config.server.trusted_proxies), self.push.direct(), Bodies()
         front = Front(app, metrics, trusted, hot, bodies)
         express = Express(hot, bodies, metrics, trusted, clock)
         unread = config.relay.unread_bytes_max
         self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread, express=express)
+
+    def _services(self) -> tuple[Routed, ...]:
+        return (self.push, self.matrix, self.relays, self.transparency)
 
     def _introduce(self) -> None:
         """Tell the services what they need of each other: here, so that none imports another."""
@@ -137,7 +142,7 @@ class Gateway:
         """Serve until `stop`; started once connections are accepted. `listen` first; the ledger must be running."""
         async with trio.open_nursery() as services:
             services.start_soon(self._watch_log)
-            for service in (self.relays, self.nostr, self.mirror, self.push):
+            for service in (self.transparency, self.relays, self.nostr, self.mirror, self.push):
                 await services.start(service.run)
             async with trio.open_nursery() as door:
                 await door.start(self.door.run)

@@ -142,5 +142,5 @@ def test_nothing_needs_no_proof_and_going_back_has_none() -> None:
 
 def test_a_tile_that_is_too_short_is_damage() -> None:
     _, tiles = grown([leaf_hash(leaf) for leaf in LEAVES[:300]])
-    with pytest.raises(Corrupt, match="tile/1/000.p/1 holds 3 bytes"):
+    with pytest.raises(Corrupt, match=r"tile/1/000\.p/1 holds 3 bytes"):
         Nodes(300, lambda tile: b"bad" if tile.level else tiles[tile]).root()

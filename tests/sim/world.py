@@ -21,8 +21,8 @@ import trio
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
-from eventlog.chronicle import Recovered
 from eventlog.checkpoint import verifier_key
+from eventlog.chronicle import Recovered
 from eventlog.disk import recovery
 from eventlog.disk.durable import read_whole
 from eventlog.disk.log import Log, open_log

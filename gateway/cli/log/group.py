@@ -11,6 +11,13 @@ from gateway.cli.lazy import LazyGroup
 COMMANDS = {
     "verify": ("gateway.cli.log.verify", "verify", "Check that every record is there as it was written."),
     "show": ("gateway.cli.log.show", "show", "Print records as JSON, one a line, with what their payload says."),
+    "key": ("gateway.cli.log.key", "key", "Print the verifier key of the log's checkpoints."),
+    "prove": (
+        "gateway.cli.log.prove",
+        "prove",
+        "Print a proof that a record is in the log, or that the log only grew.",
+    ),
+    "check-proof": ("gateway.cli.log.checkproof", "check_proof", "Check a proof with the log's public key alone."),
     "stats": ("gateway.cli.log.show", "stats", "Print how many records of which kinds there are, and what they cost."),
     "erase": ("gateway.cli.log.erase", "erase", "Erase what the log holds about a user, a push token or a nostr key."),
     "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
