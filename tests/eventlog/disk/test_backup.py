@@ -26,7 +26,7 @@ def opened(data: Path, origin: str = "log.example") -> Log:
 async def append(log: Log, count: int) -> None:
     """Two segments, the second one open."""
     for first in range(log.next_seq, log.next_seq + count, 10):
-        if first % 50 == 0:
+        if first and first % 50 == 0:
             log.store.roll()
         await log.append_many([draft(n) for n in range(first, first + 10)])
 
