@@ -20,6 +20,12 @@ COMMANDS = {
     "check-proof": ("gateway.cli.log.checkproof", "check_proof", "Check a proof with the log's public key alone."),
     "stats": ("gateway.cli.log.show", "stats", "Print how many records of which kinds there are, and what they cost."),
     "erase": ("gateway.cli.log.erase", "erase", "Erase what the log holds about a user, a push token or a nostr key."),
+    "export": ("gateway.cli.log.export", "export", "Write the whole log into one file."),
+    "import": (
+        "gateway.cli.log.export",
+        "import_",
+        "Make a log from an exported file, and verify all of it before it counts.",
+    ),
     "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
 }
 

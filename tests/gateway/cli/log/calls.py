@@ -11,8 +11,8 @@ SECOND = 1_000_000_000
 WORDS = [b"one", b"two", b"three"]
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(command, words)
+def run(*words: str, input: bytes | None = None) -> Result:  # noqa: A002 - click's own name
+    return CliRunner().invoke(command, words, input=input)
 
 
 def lines(result: Result) -> list[dict[str, object]]:
