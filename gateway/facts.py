@@ -3,7 +3,8 @@
 A fact is a frozen struct; its payload is a CBOR array of the fields in order (never a map: fixed order encodes and
 decodes three times as fast), behind a 16-byte random salt where the fact is personal (so that a commitment left after
 erasure reveals nothing). Fields are only ever appended together with a new schema number and an upcaster.
-Invariant: an unknown kind or schema stops a replay with a clear error, never skips. Nothing here knows views or I/O.
+Invariant: an unknown kind or schema stops a replay with a clear error, never skips; what any release ever wrote is read
+for ever, an older schema through its upcasters. Nothing here knows views or I/O.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +13,10 @@ from typing import Any, ClassVar
 import cbor2
 import msgspec
 
+from eventlog.chronicle import ENTRIES
 from eventlog.record import Draft, Record
 
 SALT_BYTES = 16
-LOG_KINDS = "log."  # what the log records of itself
 
 
 class FactUnknown(Exception):
@@ -246,8 +247,22 @@ class Vanished(Fact, frozen=True, array_like=True):
 
 FACTS: dict[str, type[Fact]] = {fact.kind: fact for fact in Fact.__subclasses__()}
 
-# (kind, schema) -> function from that schema's list of fields to the next schema's
+# (kind, schema) -> pure function from that schema's list of fields to the next schema's. None is ever removed: a log of
+# the first release opens for ever.
 UPCASTERS: dict[tuple[str, int], Callable[[list[Any]], list[Any]]] = {}
+
+
+def unreadable() -> list[tuple[str, int]]:
+    """List the (kind, schema) that were written once and could not be read any more, for want of an upcaster."""
+    return [
+        (kind, schema)
+        for kind, fact in FACTS.items()
+        for schema in range(1, fact.schema)
+        if (kind, schema) not in UPCASTERS
+    ]
+
+
+assert not unreadable(), unreadable()
 
 
 def draft(fact: Fact, *, ts_ns: int, subject: bytes = b"", salt: bytes = b"") -> Draft:
@@ -260,24 +275,38 @@ def draft(fact: Fact, *, ts_ns: int, subject: bytes = b"", salt: bytes = b"") ->
 def fact_of(record: Record) -> Fact | None:
     """Give the fact back from a record of any known version; None where the payload was erased."""
     fact = FACTS.get(record.kind)
-    if fact is None or record.schema > fact.schema:
-        raise FactUnknown(f"record {record.seq}: kind {record.kind!r} schema {record.schema} is not known")
+    if fact is None or not 1 <= record.schema <= fact.schema:
+        raise _unknown(record)
     if record.payload is None:
         return None
     try:
         fields = cbor2.loads(record.payload[SALT_BYTES:] if fact.personal else record.payload)
         for schema in range(record.schema, fact.schema):
-            fields = UPCASTERS[record.kind, schema](fields)
+            fields = _next(record, schema)(fields)
         return msgspec.convert(fields, type=fact, builtin_types=(bytes,))
     except (cbor2.CBORDecodeError, msgspec.ValidationError) as error:
         raise FactUnknown(f"record {record.seq}: the payload is not a {record.kind}: {error}") from error
 
 
+def _next(record: Record, schema: int) -> Callable[[list[Any]], list[Any]]:
+    upcaster = UPCASTERS.get((record.kind, schema))
+    if upcaster is None:
+        what = f"kind {record.kind!r} schema {schema} has no upcaster"
+        raise FactUnknown(f"record {record.seq}: {what}: no released program lacks one")
+    return upcaster
+
+
+def _unknown(record: Record) -> FactUnknown:
+    what = f"kind {record.kind!r} schema {record.schema} is not known"
+    return FactUnknown(f"record {record.seq}: {what}; a newer release may have written it")
+
+
 def refuse_unknown(records: Sequence[Record]) -> None:
-    """Stop a replay at a kind that is neither a fact of ours nor the log's own: also one that no view would fold."""
+    """Stop a replay at a kind or schema that neither we nor the log itself have: also one that no view would fold."""
     for record in records:
-        if record.kind not in FACTS and not record.kind.startswith(LOG_KINDS):
-            raise FactUnknown(f"record {record.seq}: kind {record.kind!r} is not known")
+        known = FACTS.get(record.kind) or ENTRIES.get(record.kind)
+        if known is None or not 1 <= record.schema <= known.schema:
+            raise _unknown(record)
 
 
 # -- the short way for events, of which thousands a second pass -------------------------------------------------------

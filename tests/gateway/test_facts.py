@@ -1,12 +1,17 @@
 """Facts: their bytes are for ever, and what is not known stops a replay."""
 
 import typing
+from pathlib import Path
 
+import cbor2
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from eventlog.chronicle import ENTRIES
+from eventlog.disk.views import open_views
 from eventlog.record import Draft, Record
+from eventlog.view import TableView
 from gateway.facts import (
     FACTS,
     SALT_BYTES,
@@ -21,7 +26,10 @@ from gateway.facts import (
     event_of,
     fact_of,
     refuse_unknown,
+    unreadable,
 )
+from tests.eventlog.logs import open_sim, running
+from tests.sim.disk import SimDisk
 
 # Golden bytes: what stands in logs that exist. A line here is never edited; a new schema number adds one.
 GOLDEN = {
@@ -40,6 +48,10 @@ GOLDEN = {
     "nostr.stored": "8362733102420303",
     "nostr.vanished": "8362733142020203",
 }
+
+
+# The bytes of schemas that are no longer written, by (kind, schema): whoever raises a schema moves its line here.
+OLDER: dict[tuple[str, int], str] = {}
 
 
 def sample(kind: typing.Any, number: int) -> typing.Any:
@@ -74,6 +86,7 @@ def test_a_facts_bytes_are_what_they_were(kind: str) -> None:
 
 def test_every_kind_has_golden_bytes_and_a_name_in_the_past_tense() -> None:
     assert set(GOLDEN) == set(FACTS)
+    assert set(OLDER) == {(kind, schema) for kind, fact in FACTS.items() for schema in range(1, fact.schema)}
     assert all(kind.split(".")[-1].endswith("ed") for kind in FACTS)
 
 
@@ -102,6 +115,60 @@ def test_an_older_record_is_read_through_its_upcasters(monkeypatch: pytest.Monke
     assert fact_of(old) == Settled(1, 2, "delivered", "first second")
 
 
+@pytest.mark.parametrize(("kind", "schema"), OLDER)
+def test_bytes_of_an_older_schema_are_still_read(kind: str, schema: int) -> None:
+    payload = bytes(SALT_BYTES if FACTS[kind].personal else 0) + bytes.fromhex(OLDER[kind, schema])
+    assert isinstance(fact_of(Record(7, schema, 1, kind, b"", b"", payload)), FACTS[kind])
+
+
+def test_an_upcaster_that_is_missing_is_found_and_stops_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = recorded(drafted(Settled(1, 2, "delivered", "")))
+    assert unreadable() == []
+    monkeypatch.setattr(Settled, "schema", 3)
+    monkeypatch.setitem(UPCASTERS, (Settled.kind, 2), lambda fields: fields)
+    assert unreadable() == [(Settled.kind, 1)]
+    with pytest.raises(FactUnknown, match=r"record 7: kind 'push\.settled' schema 1 has no upcaster"):
+        fact_of(old)
+
+
+class Greeted(Fact, frozen=True, array_like=True):
+    """A fact of this test alone, in its second schema: the first had one field, "name, place"."""
+
+    kind: typing.ClassVar[str] = "test.greeted"
+    schema: typing.ClassVar[int] = 2
+    name: str
+    place: str
+
+
+class Greetings(TableView):
+    """Who was greeted, and where."""
+
+    name = "greetings"
+    kinds = frozenset({Greeted.kind})
+    tables = ("greeted",)
+    schema = "CREATE TABLE IF NOT EXISTS greeted (seq INTEGER PRIMARY KEY, name TEXT, place TEXT)"
+
+    def fold(self, record: Record) -> None:
+        fact = fact_of(record)
+        assert isinstance(fact, Greeted)
+        self.db.execute("INSERT INTO greeted VALUES (?, ?, ?)", (record.seq, fact.name, fact.place))
+
+
+async def test_a_log_that_holds_two_schemas_of_a_kind_folds_into_one_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Draft(Greeted.kind, cbor2.dumps(["Ada, London"]), 1, schema=1)
+    async with running(open_sim(SimDisk())) as log:
+        await log.append_many([old, draft(Greeted("Grace", "Arlington"), ts_ns=2)])
+        with pytest.raises(FactUnknown, match=r"record 0: kind 'test\.greeted' schema 1 is not known"):
+            open_views(log, tmp_path, [Greetings], refuse_unknown)
+        monkeypatch.setitem(FACTS, Greeted.kind, Greeted)
+        monkeypatch.setitem(UPCASTERS, (Greeted.kind, 1), lambda fields: fields[0].split(", "))
+        view = open_views(log, tmp_path, [Greetings], refuse_unknown)["greetings"]
+        assert list(view.rows()) == [("greeted",), (0, "Ada", "London"), (1, "Grace", "Arlington")]
+        view.db.close()
+
+
 def test_a_salt_stands_exactly_where_a_fact_is_personal() -> None:
     with pytest.raises(AssertionError):
         draft(fact_like(Settled.kind), ts_ns=1, salt=bytes(SALT_BYTES))
@@ -124,6 +191,10 @@ def test_a_payload_that_is_not_of_its_kinds_shape_is_refused_by_name(payload: by
 
 
 def test_a_replay_stops_at_a_kind_that_no_view_would_fold_and_passes_the_logs_own() -> None:
-    refuse_unknown([Record(0, 1, 1, kind, b"", b"", b"") for kind in (*FACTS, "log.recovered")])
+    refuse_unknown([Record(0, 1, 1, kind, b"", b"", b"") for kind in (*FACTS, *ENTRIES)])
+    with pytest.raises(FactUnknown, match=r"record 8: kind 'log\.vanished'"):
+        refuse_unknown([Record(8, 1, 1, "log.vanished", b"", b"", b"")])
+    with pytest.raises(FactUnknown, match=r"record 8: kind 'push\.settled' schema 2 is not known"):
+        refuse_unknown([Record(8, 2, 1, "push.settled", b"", b"", b"")])
     with pytest.raises(FactUnknown, match=r"record 8: kind 'push\.vanished'"):
         refuse_unknown([Record(8, 1, 1, "push.vanished", b"", b"", b"")])
