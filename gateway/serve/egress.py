@@ -7,6 +7,7 @@ that have not yet answered well share a few places, so whoever is slow on purpos
 This module must not know what is sent, nor what an answer means.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Resting(Exception):
     """The host failed so often that nothing is sent to it for now; the text says for how many seconds."""
 
     def __init__(self, rest_s: float) -> None:
-        super().__init__(str(int(rest_s) + 1))
+        super().__init__(str(math.ceil(rest_s)))
 
 
 class Crowded(Exception):

@@ -220,7 +220,8 @@ class PushService:
             if not found.pending:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
-                await self.dispatcher.progress(found.seq)
+                if not self._outbox.is_deferred(found.seq, self._clock.now_ms()):  # else nobody would wake us
+                    await self.dispatcher.progress(found.seq)
             if wait.cancelled_caught or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
                 await self._answer_early(tenant, notification_id)
 

@@ -107,7 +107,10 @@ async def gateway(
         account.write_bytes(service_account(KEY, base_url))
         projects = {"default": Project(credentials=str(account))}
         fcm = FCM(base_url=base_url, allow_any_token_uri=True, projects=projects, connections_max=20)
-        fields = {name: getattr(config, name) for name in config.__struct_fields__} | {"fcm": fcm}
+        fields = {name: getattr(config, name) for name in config.__struct_fields__} | {
+            "fcm": fcm,
+            "data": str(tmp_path),
+        }
         documents, metrics = Documents(), Metrics()
         async with memory_ledger(DevicesView, NoncesView, OutboxView, log=log) as ledger:
             service = PushService(Config(**fields), SystemClock(), ledger, metrics, documents)

@@ -1,0 +1,104 @@
+"""APNs: Apple's table, the message, and Sygnal's example for Matrix."""
+
+import json
+
+import pytest
+
+from gateway.limits import PAYLOAD_BYTES_MAX
+from gateway.push.apns import headers, judge, payload
+from gateway.push.envelope import Notification
+from gateway.push.fcm import Braked, Delivered, Failed, Gone, Mismatched, Transient, Unauthenticated, Verdict
+from gateway.push.matrix import MatrixEvent
+
+TEXTS = {
+    "event_id": "$qTOWWTEL48yPm3uT-gdNhFcoHxfKbZuqRVnnWWSkGBs",
+    "room_id": "!slw48wfj34rtnrf:example.com",
+    "type": "m.room.message",
+    "sender": "@exampleuser:matrix.org",
+    "sender_display_name": "Major Tom",
+    "room_name": "Mission Control",
+    "content_body": "I'm floating in a most peculiar way.",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "verdict"),
+    [
+        (200, "", Delivered()),
+        (410, "Unregistered", Gone("unregistered")),
+        (410, "ExpiredToken", Gone("unregistered")),
+        (400, "BadDeviceToken", Mismatched()),
+        (400, "DeviceTokenNotForTopic", Mismatched()),
+        (400, "PayloadEmpty", Failed("PayloadEmpty")),
+        (400, "TopicDisallowed", Failed("TopicDisallowed", alarm=True)),
+        (403, "ExpiredProviderToken", Unauthenticated()),
+        (403, "InvalidProviderToken", Unauthenticated()),
+        (403, "Forbidden", Failed("Forbidden", alarm=True)),
+        (404, "BadPath", Failed("BadPath", alarm=True)),
+        (413, "PayloadTooLarge", Failed("PayloadTooLarge")),
+        (429, "TooManyRequests", Braked("device", "7")),
+        (429, "TooManyProviderTokenUpdates", Braked("project", "7")),
+        (500, "InternalServerError", Transient("InternalServerError", "7")),
+        (503, "", Transient("http-503", "7")),
+    ],
+)
+def test_each_answer_of_apples_table(status: int, reason: str, verdict: Verdict) -> None:
+    assert judge(status, "7", json.dumps({"reason": reason}).encode()) == verdict
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"reason":7}', b'{"reason":"a b"}', b"[" * 10_000])
+def test_any_body_is_some_verdict(body: bytes) -> None:
+    assert judge(400, "", body) == Failed("http-400")
+
+
+def test_a_notification_is_an_alert_with_the_five_references_and_always_fits() -> None:
+    read = json.loads(payload(Notification("n", "like", "m", "bob", "post", "p", None), "通知"))
+    assert read["aps"] == {"alert": {"title": "通知", "body": "m"}, "sound": "default"}
+    assert read["notification_id"] == "n"
+    long = payload(Notification("n", "like", '"\n' * 4000, "bob", "post", "p", None), "通知")
+    assert len(long) <= PAYLOAD_BYTES_MAX
+
+
+def test_sygnals_documented_example() -> None:
+    event = MatrixEvent("$1", TEXTS, {"unread": 2, "missed_calls": 1})
+    read = json.loads(payload(event, ""))
+    assert read["aps"]["alert"] == {
+        "loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT",
+        "loc-args": ["Major Tom", "Mission Control", "I'm floating in a most peculiar way."],
+    }
+    assert read["aps"]["badge"] == 3
+    assert (read["room_id"], read["event_id"]) == (TEXTS["room_id"], TEXTS["event_id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "loc_key"),
+    [
+        ({"content_body": ""}, "MSG_FROM_USER_IN_ROOM"),
+        ({"room_name": ""}, "MSG_FROM_USER_WITH_CONTENT"),
+        ({"room_name": "", "content_body": ""}, "MSG_FROM_USER"),
+        ({"type": "m.room.member"}, "USER_INVITE_TO_NAMED_ROOM"),
+        ({"type": "m.call.invite"}, "VOICE_CALL_FROM_USER"),
+        ({"sender": "", "sender_display_name": ""}, "SINGLE_UNREAD"),
+    ],
+)
+def test_the_alert_says_as_much_as_the_event_tells(changes: dict[str, str], loc_key: str) -> None:
+    texts = {key: text for key, text in (TEXTS | changes).items() if text}
+    assert json.loads(payload(MatrixEvent("$1", texts), ""))["aps"]["alert"]["loc-key"] == loc_key
+
+
+def test_the_devices_own_payload_stays_and_what_is_too_long_shrinks_to_ids() -> None:
+    extra = {"aps": {"mutable-content": 1, "alert": {"loc-key": "SINGLE_UNREAD", "loc-args": []}}, "mine": 1}
+    read = json.loads(payload(MatrixEvent("$1", {"event_id": "$1"}, extra=extra), ""))
+    assert read == extra | {"event_id": "$1"}
+    long = MatrixEvent("$1", TEXTS | dict.fromkeys(("content_body", "room_name", "sender_display_name"), "x" * 1024))
+    raw = payload(MatrixEvent("$1", long.texts, extra={"mine": "y" * 2000}), "")
+    assert len(raw) <= PAYLOAD_BYTES_MAX
+    assert json.loads(raw)["event_id"] == TEXTS["event_id"]
+
+
+def test_the_headers_name_the_app_the_end_and_what_it_replaces() -> None:
+    told = headers(Notification("n", "like", "m", "", "", "", None), "com.example", 99)
+    assert told["apns-topic"] == "com.example"
+    assert told["apns-expiration"] == "99"
+    assert len(told["apns-collapse-id"]) == 32
+    assert headers(MatrixEvent("$", {}, is_urgent=False), "t", 0)["apns-priority"] == "5"
