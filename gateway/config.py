@@ -183,6 +183,7 @@ class Relay(Section, frozen=True):
     min_pow_difficulty: int = 0
     private_kinds: tuple[int, ...] = (1_059, 21_059)
     auth_at_connect: bool = False
+    count_max: int = 200_000
     unread_bytes_max: int = 8_388_608
 
 

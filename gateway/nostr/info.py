@@ -37,9 +37,11 @@ NIPS: dict[int, Callable[[Relay], bool]] = {
     17: lambda limits: set(limits.private_kinds) >= WRAPS,
     40: _always,
     42: _always,
+    45: _always,
     59: lambda limits: set(limits.private_kinds) >= WRAPS,
     62: _always,
     65: _always,  # asks no more than that kind 10002 is replaceable, and taken from whoever may write
+    67: _always,
     70: _always,
 }
 """Each NIP that a relay must do something for, and whether this configuration does it."""

@@ -5,6 +5,7 @@ typed pass; only what fails it is decoded again, to tell the sender why. A repli
 left as it came: its meaning is another room's. This module must not know connections or limits of configuration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,6 +43,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """COUNT (NIP-45): as a REQ, but a number is wanted."""
+
+    sub_id: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticate:
     """AUTH (NIP-42): shape and id are right, nothing is proved yet."""
 
@@ -73,10 +82,11 @@ class BadEvent:
 
 @dataclass(frozen=True, slots=True)
 class BadRequest:
-    """A REQ that is refused: ``["CLOSED", sub_id, reason]``."""
+    """A REQ or COUNT that is refused: ``["CLOSED", sub_id, reason]``; a subscription ends only by a REQ's."""
 
     sub_id: str
     reason: str
+    is_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ class Malformed:
     notice: str
 
 
-ClientMessage = Publish | Request | Authenticate | Close | Replication | BadEvent | BadRequest | Malformed
+ClientMessage = Publish | Request | Count | Authenticate | Close | Replication | BadEvent | BadRequest | Malformed
 
 _typed = msgspec.json.Decoder(tuple[Literal["EVENT"], WireEvent])
 _untyped = msgspec.json.Decoder()
@@ -120,16 +130,8 @@ def _slowly(text: str) -> ClientMessage:
     except (ValueError, RecursionError):
         return Malformed(NOTICE_NOT_JSON)
     match frame:
-        case ["EVENT", *_]:
-            return _event(frame, text)
-        case ["REQ", *_]:
-            return _request(frame, text)
-        case ["AUTH", *_]:
-            return _authenticate(frame)
-        case ["CLOSE", str(sub_id)]:
-            return Close(sub_id)
-        case ["CLOSE", *_]:
-            return Malformed("CLOSE frame missing subscription id")
+        case [str(verb), *_] if verb in _READERS:
+            return _READERS[verb](frame, text)
         case [str(verb), *_]:
             return Malformed(f"unsupported: {verb[:32]} frames are not understood here")
         case _:
@@ -145,7 +147,7 @@ def _event(frame: list[Any], text: str) -> ClientMessage:
     return _converted(fields)
 
 
-def _authenticate(frame: list[Any]) -> ClientMessage:
+def _authenticate(frame: list[Any], _: str) -> ClientMessage:
     if len(frame) != 2 or not isinstance(frame[1], dict):
         return Malformed("AUTH frame missing its signed event")
     message = _converted(frame[1])
@@ -172,6 +174,32 @@ def _request(frame: list[Any], text: str) -> ClientMessage:
         return BadRequest(frame[1], str(refusal))
 
 
+def _count(frame: list[Any], _: str) -> ClientMessage:
+    if len(frame) < 2 or not isinstance(frame[1], str):
+        return Malformed("COUNT frame missing subscription id")
+    try:
+        return Count(frame[1], tuple(map(parse_filter, frame[2:])))
+    except NostrRefused as refusal:
+        return BadRequest(frame[1], str(refusal), is_count=True)
+
+
+def _close(frame: list[Any], _: str) -> ClientMessage:
+    match frame:
+        case [_, str(sub_id)]:
+            return Close(sub_id)
+        case _:
+            return Malformed("CLOSE frame missing subscription id")
+
+
+_READERS: dict[str, Callable[[list[Any], str], ClientMessage]] = {
+    "EVENT": _event,
+    "REQ": _request,
+    "COUNT": _count,
+    "AUTH": _authenticate,
+    "CLOSE": _close,
+}
+
+
 def ok(event_id: str, accepted: bool, reason: str = "") -> str:
     """Encode the answer to an EVENT."""
     return _encode(("OK", event_id, accepted, reason)).decode()
@@ -180,6 +208,14 @@ def ok(event_id: str, accepted: bool, reason: str = "") -> str:
 def eose(sub_id: str, *hints: str) -> str:
     """Encode the end of stored events; hints say whether they were all of them (NIP-67)."""
     return _encode(("EOSE", sub_id, hints) if hints else ("EOSE", sub_id)).decode()
+
+
+def counted(sub_id: str, number: int, *, approximate: bool, hll: str | None) -> str:
+    """Encode the answer to a COUNT; ``hll`` are HyperLogLog registers in hex."""
+    more: dict[str, object] = {"approximate": True} if approximate else {}
+    if hll is not None:
+        more["hll"] = hll
+    return _encode(("COUNT", sub_id, {"count": number, **more})).decode()
 
 
 def auth(challenge: str) -> str:

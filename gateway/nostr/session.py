@@ -35,6 +35,14 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Say how many stored events match any of the filters."""
+
+    sub_id: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribe:
     """End a subscription, silently; it may be open on the mirror's side of the connection alone."""
 
@@ -56,7 +64,7 @@ class Replicate:
     texts: tuple[str, ...]
 
 
-Effect = Store | Subscribe | Unsubscribe | Send | Replicate
+Effect = Store | Subscribe | Count | Unsubscribe | Send | Replicate
 
 
 class Session:
@@ -114,6 +122,8 @@ class Session:
                 return [Store((event,), self.keys)]
             case wire.Request(sub_id, filters):
                 return self._request(sub_id, filters)
+            case wire.Count(sub_id, filters):
+                return self._count(sub_id, filters)
             case wire.Authenticate(event):
                 return [self._authenticate(event)]
             case wire.Close(sub_id):
@@ -121,10 +131,18 @@ class Session:
                 return [Unsubscribe(sub_id)]
             case wire.Replication(text, sub_id):
                 return [*self._end(sub_id), Replicate((text,))]
+            case wire.BadEvent() | wire.BadRequest() | wire.Malformed():
+                return self._refused(message)
+            case _:
+                assert_never(message)
+
+    def _refused(self, message: wire.BadEvent | wire.BadRequest | wire.Malformed) -> list[Effect]:
+        match message:
             case wire.BadEvent(event_id, reason):
                 return [Send(wire.ok(event_id, False, reason), "event")]
-            case wire.BadRequest(sub_id, reason):
-                return [*self._end(sub_id), Send(wire.closed(sub_id, reason), "request")]
+            case wire.BadRequest(sub_id, reason, is_count):
+                ended = [] if is_count else self._end(sub_id)
+                return [*ended, Send(wire.closed(sub_id, reason), "request")]
             case wire.Malformed(text):
                 return [Send(wire.notice(text), "message")]
             case _:
@@ -132,13 +150,23 @@ class Session:
 
     def _request(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         values = sum(one.value_count for one in filters)
-        asks_private = any(one.kinds and one.kinds & self._private for one in filters)
-        asking = self.challenge() if asks_private else []
-        refusal = self._refusal(sub_id, len(filters), values) or self.reader(self._now_s).refusal(filters)
+        refusal = self._refusal(sub_id, filters, values) or self._no_room(sub_id, values)
+        refusal = refusal or self.reader(self._now_s).refusal(filters)
         if refusal:
-            return [*asking, *self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
+            return [*self._asking(filters), *self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
         self.open[sub_id] = values
-        return [*asking, Subscribe(sub_id, filters)]
+        return [*self._asking(filters), Subscribe(sub_id, filters)]
+
+    def _count(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
+        values = sum(one.value_count for one in filters)
+        refusal = self._refusal(sub_id, filters, values) or self.reader(self._now_s).refusal(filters)
+        answer: Effect = Send(wire.closed(sub_id, refusal), "request") if refusal else Count(sub_id, filters)
+        return [*self._asking(filters), answer]
+
+    def _asking(self, filters: tuple[Filter, ...]) -> list[Effect]:
+        """Send the challenge ahead of an answer that may be another with a key proved."""
+        asks_private = any(one.kinds and one.kinds & self._private for one in filters)
+        return self.challenge() if asks_private else []
 
     def _authenticate(self, event: Event) -> Effect:
         """Take a proof of a key; several may be held at once, and stay until the connection ends (NIP-42)."""
@@ -150,14 +178,20 @@ class Session:
         self.keys |= {event.pubkey}
         return Send(wire.ok(event.id, True))
 
-    def _refusal(self, sub_id: str, filter_count: int, values: int) -> str | None:
+    def _refusal(self, sub_id: str, filters: tuple[Filter, ...], values: int) -> str | None:
         limits = self._limits
         if not 1 <= len(sub_id) <= limits.subid_chars_max:
             return f"invalid: a subscription id has 1 to {limits.subid_chars_max} characters"
-        if not filter_count:
+        if not filters:
             return "invalid: a REQ has at least one filter"
-        if filter_count > limits.filters_max:
+        if len(filters) > limits.filters_max:
             return f"invalid: a REQ has at most {limits.filters_max} filters"
+        if values > FILTER_VALUES_MAX:
+            return f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
+        return None
+
+    def _no_room(self, sub_id: str, values: int) -> str | None:
+        limits = self._limits
         if sub_id not in self.open and len(self.open) >= limits.subscriptions_max:
             return f"rate-limited: at most {limits.subscriptions_max} subscriptions at once"
         if sum(self.open.values()) - self.open.get(sub_id, 0) + values > FILTER_VALUES_MAX:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, assert_never
 
 import cbor2
+import msgspec
 import trio
 
 from gateway.config import Config
@@ -19,9 +20,10 @@ from gateway.limits import BATCHES_MAX, STORED_BYTES
 from gateway.nostr import message as wire
 from gateway.nostr.event import Event, stored_event
 from gateway.nostr.filter import Filter
+from gateway.nostr.hyperloglog import HyperLogLog, hll_offset
 from gateway.nostr.info import Presentation, document
 from gateway.nostr.reader import Reader
-from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
+from gateway.nostr.session import Count, Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from gateway.replication.grant import Grant
 from gateway.serve.clock import Clock
 from gateway.serve.intake import GOOD, Intake
@@ -32,9 +34,10 @@ from gateway.serve.refusals import Refusals
 from gateway.serve.socket import Socket
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
-from gateway.views.eventscan import EventScan, Row
+from gateway.views.eventscan import Ending, EventScan, Row
 
 CHALLENGE_BYTES = 16
+HINTS = {True: ("finish",), False: ("more",), None: ()}  # whether an answer was whole (NIP-67)
 
 
 class Replica(Protocol):
@@ -51,7 +54,7 @@ class NostrService:
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
         view = ledger.views["events"]
         assert isinstance(view, EventsView)
-        self.limits, self.metrics, self.log = config.relay, metrics, ledger.log
+        self.limits, self.metrics, self.log, self.view = config.relay, metrics, ledger.log, view
         self.clock = clock
         self.replicate: Callable[[Socket, Grant], Replica] | None = None
         self.refusals = Refusals()
@@ -132,6 +135,9 @@ class Connection:
             case Subscribe(sub_id, filters):
                 await self._until_storing_below(1)
                 await self._subscribe(sub_id, filters)
+            case Count(sub_id, filters):
+                await self._until_storing_below(1)
+                await self._count(sub_id, filters)
             case Unsubscribe(sub_id):
                 await self._end(sub_id)
             case Replicate(texts):
@@ -199,14 +205,41 @@ class Connection:
         service.metrics.relay_requests.labels("relay").inc()
         subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters, self._reader)
         self._open[sub_id] = subscription
-        limits, reader = service.limits, self._reader()
+        limits, reader, ending = service.limits, self._reader(), Ending()
         for page in service.scan.pages(
-            relay_key, filters, subscription.seq_start, limits.limit_default, limits.limit_max, reader=reader
+            relay_key,
+            filters,
+            subscription.seq_start,
+            limits.limit_default,
+            limits.limit_max,
+            reader=reader,
+            ending=ending,
         ):
             await self._send_page(subscription, page, filters, reader)
             if not self._socket.is_open:
                 return
-        self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
+        self._socket.send_many([wire.eose(sub_id, *HINTS[ending.is_whole]), *subscription.catch_up()])
+
+    async def _count(self, sub_id: str, filters: Sequence[Filter]) -> None:
+        """Count what is stored: exactly, up to ``count_max``; with registers where the filter has an offset."""
+        service, most = self._service, self._service.limits.count_max
+        service.metrics.relay_requests.labels("relay").inc()
+        offset = hll_offset(filters[0]) if len(filters) == 1 else None
+        registers = None if offset is None else HyperLogLog(offset)
+        unlimited = [msgspec.structs.replace(one, limit=None) for one in filters]
+        number, seq_end = 0, service.view.position
+        for page in service.scan.pages(
+            self._grant.relay_key, unlimited, seq_end, most + 1, most + 1, reader=self._reader()
+        ):
+            number += len(page)
+            if registers is not None:
+                for pubkey in service.view.pubkeys({row.author for row in page}):
+                    registers.add(pubkey)
+            await trio.lowlevel.checkpoint()
+            if not self._socket.is_open:
+                return
+        hll = None if registers is None else registers.hex
+        self._socket.send(wire.counted(sub_id, min(number, most), approximate=number > most, hll=hll))
 
     async def _send_page(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader

@@ -11,7 +11,7 @@ a batch at a time. This module must not know queries.
 import enum
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -204,6 +204,13 @@ class EventsView(TableView):
         """Count the events that a relay holds."""
         row = self.db.execute("SELECT events FROM relay WHERE key = ?", (relay_key,)).fetchone()
         return int(row[0]) if row else 0
+
+    def pubkeys(self, numbers: Iterable[int]) -> list[bytes]:
+        """Give the keys of authors by their numbers."""
+        found = (
+            self.db.execute("SELECT pubkey FROM author WHERE number = ?", (number,)).fetchone() for number in numbers
+        )
+        return [bytes(row[0]) for row in found]
 
     def author(self, pubkey: str) -> Author | None:
         """Look an author up; ``pseudonym`` is the subject that the next record of theirs must carry."""

@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from gateway.errors import Unavailable
@@ -133,6 +134,32 @@ NOBODY = Reader(frozenset(), 0, frozenset())
 """A reader from whom nothing is kept, before anything expires: for maintenance and tests."""
 
 
+class Ending:
+    """How an answer ended: whether what was found is all there is (NIP-67). Filled in while pages are read."""
+
+    def __init__(self) -> None:
+        self._feeds = self._whole = self._more = 0
+
+    def begin(self, feeds: int) -> None:
+        """Say how many filters are answered."""
+        self._feeds = feeds
+
+    def note(self, *, more: bool) -> None:
+        """Say that a filter's answer is known to be whole, or known to lack something."""
+        self._whole += not more
+        self._more += more
+
+    @property
+    def is_whole(self) -> bool | None:
+        """True where nothing that matches was left out, False where something was, None where nobody looked so far.
+
+        What one of several filters left out, another may have found: then nothing is claimed.
+        """
+        if self._whole == self._feeds:
+            return True
+        return False if self._more and self._feeds == 1 else None
+
+
 class EventScan:
     """Reads an `EventsView`."""
 
@@ -152,6 +179,7 @@ class EventScan:
         limit_max: int,
         *,
         reader: Reader = NOBODY,
+        ending: Ending | None = None,
     ) -> Iterator[list[Row]]:
         """Find what is stored below log position ``seq_end`` for any of the filters, each with its own limit.
 
@@ -161,9 +189,12 @@ class EventScan:
         if relay is None:
             return iter(())
         limits = [min(limit_default if one.limit is None else one.limit, limit_max) for one in filters]
+        ending = ending or Ending()
+        ending.begin(len(filters))
         sieves = [self._sieve(relay, one, seq_end, reader) for one in filters]
         feeds = [
-            self._scan(relay, one, limit, sieve) for one, limit, sieve in zip(filters, limits, sieves, strict=True)
+            self._scan(relay, one, limit, sieve, ending)
+            for one, limit, sieve in zip(filters, limits, sieves, strict=True)
         ]
         return self._steady(feeds[0] if len(feeds) == 1 else _union(feeds))
 
@@ -177,14 +208,16 @@ class EventScan:
             yield page
         raise Unavailable("the index was made anew; ask again")
 
-    def _scan(self, relay: int, asked: Filter, limit: int, sieve: Sieve | None) -> Iterator[list[Row]]:
-        if sieve is None or limit == 0:
+    def _scan(self, relay: int, asked: Filter, limit: int, sieve: Sieve | None, ending: Ending) -> Iterator[list[Row]]:
+        if sieve is None:
+            ending.note(more=False)
+        elif limit == 0:
             return
-        if asked.ids is not None:
-            yield from self._by_id(relay, asked, sieve, limit)
-            return
-        plan = yield from self._plan(relay, asked, sieve)
-        yield from self._merged(plan, asked, limit, sieve)
+        elif asked.ids is not None:
+            yield from self._by_id(relay, asked, sieve, limit, ending)
+        else:
+            plan = yield from self._plan(relay, asked, sieve)
+            yield from self._merged(plan, asked, limit, sieve, ending)
 
     # -- choosing an index --------------------------------------------------------------------------------------------
 
@@ -255,12 +288,13 @@ class EventScan:
 
     # -- walking ------------------------------------------------------------------------------------------------------
 
-    def _merged(self, plan: Plan, asked: Filter, limit: int, sieve: Sieve) -> Iterator[list[Row]]:
-        """Merge a plan's streams into pages of what passes, until there are ``limit`` rows."""
-        if not plan.streams:
-            return
+    def _merged(self, plan: Plan, asked: Filter, limit: int, sieve: Sieve, ending: Ending) -> Iterator[list[Row]]:
+        """Merge a plan's streams into pages of what passes, until there are ``limit`` rows.
+
+        Then it looks a page further, no more, for another: so that whoever asked knows whether to ask again.
+        """
         streams = [self._stream(plan, values, sieve) for values in plan.streams]
-        ahead = max(1, min(SCAN_ROWS, 2 * limit // len(streams) + 1))
+        ahead = max(1, min(SCAN_ROWS, 2 * limit // max(1, len(streams)) + 1))
         read = 0
         for stream in streams:
             read += 1 + stream.begin(_below(asked.until), ahead)
@@ -269,19 +303,27 @@ class EventScan:
                 yield []
         page: list[Row] = []
         last_seq = -1
-        for number, row in enumerate(heapq.merge(*streams, reverse=True), 1):
+        rows = heapq.merge(*streams, reverse=True)
+        for number, row in enumerate(rows, 1):
             if row.seq != last_seq and sieve.passes(row):  # one row may stand in several streams: two tags, one event
                 page.append(row)
                 limit -= 1
-                if not limit:
-                    break
             last_seq = row.seq
+            if not limit:
+                break
             if number % SCAN_ROWS == 0:
                 yield page
                 page = []
         yield page
+        looked = 0
+        for looked, row in enumerate(islice(rows, SCAN_ROWS), 1):  # noqa: B007 - read behind the loop
+            if row.seq != last_seq and sieve.passes(row):
+                ending.note(more=True)
+                return
+        if looked < SCAN_ROWS:
+            ending.note(more=False)
 
-    def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int) -> Iterator[list[Row]]:
+    def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int, ending: Ending) -> Iterator[list[Row]]:
         assert asked.ids is not None
         found: list[Row] = []
         for batch in _batches(sorted(asked.ids), SCAN_ROWS):
@@ -290,6 +332,7 @@ class EventScan:
                 if row is not None and sieve.passes(row) and asked.in_time(row.created):
                     found.append(row)
             yield []
+        ending.note(more=len(found) > limit)
         yield sorted(found, reverse=True)[:limit]
 
     def _row(self, relay: int, event_id: str) -> Row | None:

@@ -51,7 +51,7 @@ class Line:
         sub = uuid.uuid4().hex[:8]
         await self.say("REQ", sub, *filters)
         *events, end = [frame for frame in await self.until("EOSE") if frame[0] != "NOTICE"]
-        assert end == ["EOSE", sub], end
+        assert end[:2] == ["EOSE", sub], end
         assert all(frame[:2] == ["EVENT", sub] for frame in events), events
         await self.say("CLOSE", sub)
         return [frame[2] for frame in events]

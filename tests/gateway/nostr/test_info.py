@@ -35,13 +35,14 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
         "unread_bytes_max",
         "private_kinds",
         "auth_at_connect",
+        "count_max",
     }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}
 
 
 def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
     shown = json.loads(document(Relay(), Presentation("My relay", restricted=True), "1.0"))
-    assert shown["supported_nips"] == [1, 2, 9, 11, 17, 40, 42, 59, 62, 65, 70]
+    assert shown["supported_nips"] == [1, 2, 9, 11, 17, 40, 42, 45, 59, 62, 65, 67, 70]
     assert shown["name"] == "My relay"
     assert shown["version"] == "1.0"
     assert "contact" not in shown

@@ -125,6 +125,10 @@ def test_answers_are_the_json_that_clients_know() -> None:
     assert json.loads(wire.ok("ab", True)) == ["OK", "ab", True, ""]
     assert json.loads(wire.ok('"', False, "invalid: é")) == ["OK", '"', False, "invalid: é"]
     assert json.loads(wire.eose("x")) == ["EOSE", "x"]
+    assert json.loads(wire.eose("x", "finish")) == ["EOSE", "x", ["finish"]]
+    assert json.loads(wire.counted("x", 3, approximate=False, hll=None)) == ["COUNT", "x", {"count": 3}]
+    many = wire.counted("x", 3, approximate=True, hll="00")
+    assert json.loads(many) == ["COUNT", "x", {"count": 3, "approximate": True, "hll": "00"}]
     assert json.loads(wire.closed("x", "error: y")) == ["CLOSED", "x", "error: y"]
     assert json.loads(wire.notice("n")) == ["NOTICE", "n"]
     assert json.loads(wire.event_head('"\\') + "{}]") == ["EVENT", '"\\', {}]

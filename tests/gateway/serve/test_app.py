@@ -93,7 +93,7 @@ async def test_a_socket_is_counted_and_refused_with_its_code() -> None:
     async with running(CONFIG) as gateway, client(gateway.url) as http:
         async with websocket(gateway.ws_url + "/relay") as socket:
             await socket.send_message('["REQ","s",{"kinds":[1]}]')
-            assert json.loads(await socket.get_message()) == ["EOSE", "s"]
+            assert json.loads(await socket.get_message()) == ["EOSE", "s", ["finish"]]
             assert (await http.get("/status")).json()["sessions"] == {"relay": 1, "mirror": 0}
         for path, expected in (
             ("/mirror/relay", (4403, "Token required")),
@@ -161,7 +161,7 @@ async def test_reading_goes_on_when_the_log_fails_closed() -> None:
         assert (await http.get("/status")).status_code == 200
         async with websocket(gateway.ws_url + "/relay") as socket:
             await socket.send_message('["REQ","s",{"kinds":[1]}]')
-            assert json.loads(await socket.get_message()) == ["EOSE", "s"]
+            assert json.loads(await socket.get_message()) == ["EOSE", "s", ["finish"]]
 
 
 async def test_a_disk_that_fails_takes_writes_away_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
@@ -193,7 +193,7 @@ async def test_a_disk_that_fails_takes_writes_away_and_nothing_else(tmp_path: Pa
             assert "gateway_log_failed 1.0" in (await http.get("/metrics")).text
             async with websocket(url.replace("http", "ws") + "/relay") as socket:
                 await socket.send_message('["REQ","s",{"kinds":[1]}]')
-                assert json.loads(await socket.get_message()) == ["EOSE", "s"]
+                assert json.loads(await socket.get_message()) == ["EOSE", "s", ["finish"]]
             gateway.stop()
             await trio.sleep(0.1)
             ground.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
 from gateway.limits import BACKLOG_BYTES_MAX, BATCHES_MAX
+from gateway.nostr.hyperloglog import HyperLogLog
 from gateway.nostr.info import Presentation
 from gateway.nostr.signature import Claim
 from gateway.serve.ledger import Ledger
@@ -145,7 +146,7 @@ async def test_an_event_is_answered_only_when_it_is_durable_and_found() -> None:
         socket = here.connect()
         socket.say(["EVENT", event], ["REQ", "x", {"ids": [event["id"]]}])
         heard = await socket.hear("EOSE")
-        assert heard == [["OK", event["id"], True, ""], ["EVENT", "x", event], ["EOSE", "x"]]
+        assert heard == [["OK", event["id"], True, ""], ["EVENT", "x", event], ["EOSE", "x", ["finish"]]]
         assert here.ledger.log.durable_size == 1
 
 
@@ -228,7 +229,7 @@ async def test_events_of_another_relay_are_neither_stored_rows_nor_live_ones() -
         await here.publish(signed_fields())
         socket = here.connect("another")
         socket.say(["REQ", "x", {}])
-        assert await socket.hear("EOSE") == [["EOSE", "x"]]
+        assert await socket.hear("EOSE") == [["EOSE", "x", ["finish"]]]
         await here.publish(signed_fields(content="b"))
         assert await socket.silence() == []
 
@@ -265,7 +266,7 @@ async def test_an_ephemeral_event_goes_to_those_who_listen_and_nowhere_else() ->
         assert answer[2:] == [True, ""]
         assert await socket.hear("EVENT") == [["EVENT", "x", event]]
         socket.say(["REQ", "y", {"kinds": [20_001]}])
-        assert await socket.hear("EOSE") == [["EOSE", "y"]]
+        assert await socket.hear("EOSE") == [["EOSE", "y", ["finish"]]]
         assert here.ledger.log.durable_size == 0
 
 
@@ -596,3 +597,86 @@ async def test_every_relay_lets_go_of_who_asks_all_of_them_and_one_of_who_asks_i
             await here.publish(signed_fields(kind=62, tags=[["relay", url]]))
             other.say(["EVENT", signed_fields()])
             assert (await other.hear("OK"))[0][3].startswith(standing)
+
+
+async def count(socket: FakeSocket, *filters: dict[str, Any]) -> Any:
+    socket.say(["COUNT", "c", *filters])
+    [answer] = await socket.hear("COUNT")
+    assert answer[1] == "c"
+    return answer[2]
+
+
+async def test_a_count_is_what_a_request_without_limit_would_find() -> None:
+    async with bench() as here:
+        await here.publish(*(signed_fields((ALICE, BOB)[at % 2], at % 3, str(at), [["t", "x"]]) for at in range(12)))
+        socket = here.connect()
+        assert await count(socket, {"kinds": [1]}) == {"count": 4}
+        assert await count(socket, {"kinds": [1, 2], "limit": 1}, {"authors": [pubkey(BOB)]}) == {"count": 9}
+        assert await count(socket, {"ids": ["0" * 64]}) == {"count": 0}
+        assert (await count(here.connect("another"), {}))["count"] == 0
+
+
+async def test_a_count_that_goes_too_far_says_that_it_is_not_exact() -> None:
+    async with bench(Relay(count_max=3)) as here:
+        await here.publish(*(signed_fields(content=str(at)) for at in range(5)))
+        socket = here.connect()
+        assert await count(socket, {}) == {"count": 3, "approximate": True}
+
+
+async def test_a_count_of_one_tag_has_the_registers_of_its_authors() -> None:
+    async with bench() as here:
+        target = "ab" * 32
+        await here.publish(
+            *(signed_fields(key, 7, str(at), [["e", target]]) for key in (ALICE, BOB) for at in range(3))
+        )
+        answer = await count(here.connect(), {"kinds": [7], "#e": [target]})
+        expected = HyperLogLog(int(target[32], 16) + 8)
+        for key in (ALICE, BOB):
+            expected.add(bytes.fromhex(pubkey(key)))
+        assert answer == {"count": 6, "hll": expected.hex}
+
+
+async def test_what_is_not_shown_is_not_counted_either() -> None:
+    async with bench() as here:
+        await here.publish(wrapped(ALICE, "a"), wrapped(BOB, "b"), signed_fields(tags=[["expiration", str(NOW_S + 1)]]))
+        socket = here.connect()
+        assert await count(socket, {}) == {"count": 1}
+        here.clock.advance(1)
+        assert await count(socket, {}) == {"count": 0}
+        socket.say(["COUNT", "c", {"kinds": [1_059]}])
+        assert (await socket.hear("CLOSED"))[-1][2].startswith("auth-required: ")
+        await here.prove(socket, ALICE)
+        assert await count(socket, {"kinds": [1_059]}) == {"count": 1}
+
+
+async def test_a_refused_count_is_closed_and_leaves_the_subscription_of_that_name_open() -> None:
+    async with bench() as here:
+        socket = here.connect()
+        socket.say(["REQ", "c", {}], ["COUNT", "c"], ["COUNT", "c", {"kinds": 1}], ["COUNT", 1, {}])
+        await socket.hear("NOTICE")
+        await here.publish(signed_fields())
+        assert ids(await socket.silence()) == [signed_fields()["id"]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "hint"),
+    [
+        ([{}], [["finish"]]),
+        ([{"limit": 5}], [["finish"]]),
+        ([{"limit": 4}], [["more"]]),
+        ([{"limit": 0}], []),
+        ([{"kinds": [1], "limit": 2}], [["more"]]),
+        ([{"kinds": [9]}], [["finish"]]),
+        ([{"authors": []}], [["finish"]]),
+        ([{"limit": 4}, {"kinds": [9]}], []),
+        ([{"kinds": [1]}, {"kinds": [9]}], [["finish"]]),
+    ],
+)
+async def test_the_end_says_whether_there_is_more(filters: list[dict[str, Any]], hint: list[Any]) -> None:
+    async with bench() as here:
+        events_held = [signed_fields(content=str(at), created_at=at) for at in range(5)]
+        await here.publish(*events_held)
+        socket = here.connect()
+        socket.say(["REQ", "x", *filters], ["REQ", "y", {"ids": [event["id"] for event in events_held], "limit": 4}])
+        ends = [frame for frame in await socket.hear("EOSE", 2) if frame[0] == "EOSE"]
+        assert ends == [["EOSE", "x", *hint], ["EOSE", "y", ["more"]]]
