@@ -100,6 +100,11 @@ class TableView(ABC):
         self.db.execute("COMMIT")
         self._sealed, self._changing = self._position, False
 
+    def seal_anew(self, origin: str, root: bytes) -> None:
+        """Seal also where nothing is new, as where the bookmark that stands was made without knowing the root."""
+        self._change()
+        self.commit(origin, root)
+
     def _change(self) -> None:
         """Have a transaction open; sqlite3.OperationalError where SQLite has given ours up, and with it rows."""
         if self.is_given_up:

@@ -62,9 +62,7 @@ def swap(log: Readable, directory: str, view: TableView, applied: int) -> None:
     for records in log.read(made.position, applied):
         made.apply(records, records[-1].seq + 1)
     assert made.position == applied, (made.position, applied)
-    if not made.db.in_transaction:
-        made.db.execute("BEGIN")  # it is sealed also where nothing was left to fold: its root is not in it yet
-    made.commit(log.origin, log.root_at(applied))
+    made.seal_anew(log.origin, log.root_at(applied))
     view.become(made)
 
 
