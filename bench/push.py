@@ -1,12 +1,14 @@
-"""The push path under load: signed webhooks in, one send each out to a fake FCM over TLS, every answer after its fsync.
+"""The push path under load: signed webhooks in, sends out to a fake FCM over TLS, every answer after its fsync.
 
-    python -m bench.push [--webhooks 6000] [--concurrency 100] [--runs 5]
+    python -m bench.push [--webhooks 6000] [--concurrency 100] [--runs 5] [--registered 500] [--quick]
 
-Starts the server and the fake FCM as processes of their own, on a fresh directory; signs all webhooks beforehand;
-keeps ``--concurrency`` requests in flight over as many keep-alive connections, one device a webhook. Counts only what
-was answered ``"delivered":1``, and checks the fake's own count. Published: delivered per second of the server's CPU
-time (all its threads), which other load on the machine hardly moves; for information: per second of wall time, and the
-time from a request's first byte to its answer's last. Medians over the runs.
+Starts the server and the fake FCM as processes of their own, on a fresh directory whose log already holds the
+registered devices; signs all webhooks beforehand; keeps ``--concurrency`` requests in flight over as many keep-alive
+connections. Checks the fake's own count. Published: deliveries per second
+of the server's CPU time (all its threads; neither this process nor the fake is in it), which other load on the machine
+moves less than wall time; for information: per second of wall time, and the time from a request's first byte to its
+answer's last. Medians over the runs; with one device a webhook and with ten, and with 10 to 100,000 devices registered.
+Plots go to ``bench/out``.
 """
 
 import argparse
@@ -23,19 +25,26 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
+import trio
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from eventlog.disk.log import open_log
+from gateway.facts import Registered, draft
+from gateway.serve.clock import SystemClock
+
 DOMAIN = "bench.example"
-USERS = 500
 TICKS = os.sysconf("SC_CLK_TCK")
-GOAL = 600
+GOALS = {1: 1_500, 10: 4_000}  # by devices a webhook
+REGISTERED = (10, 1_000, 100_000)
+FEW_WEBHOOKS = 2_000  # with ten devices: below what FCM takes for each in a minute, or the brakes would be measured
 
 
 class Takos:
@@ -53,21 +62,6 @@ class Takos:
         spelled = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         r, s = decode_dss_signature(self.key.sign(spelled, ec.ECDSA(hashes.SHA256())))
         return base64.b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).decode()
-
-    def registration(self, user: str) -> bytes:
-        now = time.time()
-        fields = {
-            "action": "register",
-            "instance": DOMAIN,
-            "userId": user,
-            "token": f"{user}-{uuid.uuid4().hex}{uuid.uuid4().hex}",
-            "platform": "android",
-            "appId": "",
-            "issuedAt": iso(now),
-            "expiresAt": iso(now + 300),
-            "nonce": str(uuid.uuid4()),
-        }
-        return request("/push/register", fields | {"signature": self.sign(fields)}, "")
 
     def webhook(self, user: str) -> bytes:
         notification = {
@@ -172,11 +166,57 @@ def answer(client: Client) -> bytes | None:
     return rest
 
 
+def register(directory: str, users: int, devices: int) -> None:
+    """Write a log in which every user has so many devices: as the server would have, without its HTTP."""
+
+    def facts() -> Iterator[Registered]:
+        now_ms = time.time_ns() // 1_000_000
+        for user in range(users):
+            for device in range(devices):
+                yield Registered(
+                    tenant=DOMAIN,
+                    user=f"user{user}",
+                    target=f"{user}-{device}-{uuid.uuid4().hex}{uuid.uuid4().hex}",
+                    target_kind="token",
+                    platform="android",
+                    app_id="",
+                    issued_ms=now_ms,
+                    expires_ms=now_ms,
+                    nonce=str(uuid.uuid4()),
+                    devices_max=64,
+                    digest=b"",
+                    signature="",
+                    body=b"{}",
+                )
+
+    async def write() -> None:
+        with open_log(directory, SystemClock()) as log:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(log.run)
+                for batch in batched(facts(), 1_000):
+                    await log.append_many(
+                        [
+                            draft(fact, ts_ns=time.time_ns(), subject=os.urandom(16), salt=os.urandom(16))
+                            for fact in batch
+                        ]
+                    )
+                nursery.cancel_scope.cancel()
+
+    trio.run(write)
+
+
+def batched(facts: Iterable[Registered], size: int) -> Iterator[list[Registered]]:
+    iterator = iter(facts)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
 @contextmanager
-def world(takos: Takos) -> Iterator[tuple[int, str, str]]:
+def world(takos: Takos, users: int, devices: int) -> Iterator[tuple[int, str, str]]:
     """A server with one instance, and its fake FCM over TLS: (server's pid, its URL, the fake's URL)."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
+        register(f"{name}/data", users, devices)
         account = directory / "account.json"
         with listening("fake-fcm", "--account", str(account), "--tls", name) as (_, fake_url):
             config = directory / "config.toml"
@@ -199,22 +239,59 @@ def count(fake_url: str) -> int:
         return int(answered.read())
 
 
-def run(webhooks: int, concurrency: int) -> tuple[float, float, float, float]:
-    """One run: delivered per CPU-second, per second, p50 and p99 in seconds."""
-    takos = Takos()
-    users = [f"user{number}" for number in range(USERS)]
-    with world(takos) as (pid, url, fake_url):
-        drive(url, [takos.registration(user) for user in users], concurrency)
-        drive(url, [takos.webhook(users[n % USERS]) for n in range(200)], concurrency)  # warm: tokens, connections
-        requests = [takos.webhook(users[n % USERS]) for n in range(webhooks)]
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one run gave; rates in deliveries a second."""
+
+    per_cpu_s: float
+    per_s: float
+    p50_s: float
+    p99_s: float
+
+
+def run(webhooks: int, concurrency: int, devices: int, registered: int) -> Figures:
+    """One run with so many devices a webhook, of so many registered."""
+    takos, users = Takos(), max(registered // devices, 1)
+    with world(takos, users, devices) as (pid, url, fake_url):
+        drive(url, [takos.webhook(f"user{n % users}") for n in range(200)], concurrency)  # warm: tokens, connections
+        requests = [takos.webhook(f"user{n % users}") for n in range(webhooks)]
+        settled(fake_url, 200 * devices)
         before, sent, began = cpu_s(pid), count(fake_url), time.perf_counter()
         bodies, took = drive(url, requests, concurrency)
+        settled(fake_url, sent + webhooks * devices)
         wall, cpu = time.perf_counter() - began, cpu_s(pid) - before
-        delivered = sum(json.loads(body).get("delivered", 0) for body in bodies)
-        if delivered != webhooks or count(fake_url) - sent != webhooks:
-            raise SystemExit(f"{delivered} of {webhooks} delivered, {count(fake_url) - sent} sent: {bodies[-1]!r}")
+        answers = [json.loads(body) for body in bodies]
+    done = sum(answer.get("delivered", 0) + answer.get("queued", 0) for answer in answers)
+    if done != webhooks * devices:
+        raise SystemExit(f"{done} of {webhooks * devices} delivered or on their way: {bodies[-1]!r}")
     took.sort()
-    return delivered / cpu, delivered / wall, took[len(took) // 2], took[int(len(took) * 0.99)]
+    return Figures(done / cpu, done / wall, took[len(took) // 2], took[int(len(took) * 0.99)])
+
+
+def settled(fake_url: str, wanted: int) -> None:
+    """Wait until the fake has taken so many sends: on a busy machine some answers say that they are still queued."""
+    deadline = time.monotonic() + 60
+    while (taken := count(fake_url)) < wanted:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{taken} of {wanted} sent")
+        time.sleep(0.05)
+    if taken > wanted:
+        raise SystemExit(f"{taken} sent where {wanted} were asked for")
+
+
+def median(runs: int, webhooks: int, concurrency: int, devices: int, registered: int) -> Figures:
+    """Medians of some runs, each told."""
+    results = []
+    for number in range(runs):
+        results.append(one := run(webhooks, concurrency, devices, registered))
+        print(f"  run {number + 1}: {told(one)}", flush=True)
+    columns = ([getattr(one, name) for one in results] for name in Figures.__slots__)
+    return Figures(*(statistics.median(column) for column in columns))
+
+
+def told(figures: Figures) -> str:
+    p50, p99 = figures.p50_s * 1e3, figures.p99_s * 1e3
+    return f"{figures.per_cpu_s:.0f}/CPU-s, {figures.per_s:.0f}/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
 
 def main() -> None:
@@ -222,17 +299,30 @@ def main() -> None:
     parser.add_argument("--webhooks", type=int, default=6_000)
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--registered", type=int, default=500)
+    parser.add_argument("--quick", action="store_true", help="leave out the growing number of devices")
     options = parser.parse_args()
-    results = []
-    for number in range(options.runs):
-        per_cpu, per_s, p50, p99 = run(options.webhooks, options.concurrency)
-        results.append((per_cpu, per_s, p50, p99))
-        print(f"run {number + 1}: {per_cpu:.0f}/CPU-s, {per_s:.0f}/s, p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms")
-    per_cpu, per_s, p50, p99 = (statistics.median(column) for column in zip(*results, strict=True))
-    print(
-        f"accepted and delivered, median of {options.runs}: {per_cpu:.0f} per CPU-second of the server"
-        f" (goal {GOAL}); {per_s:.0f}/s of wall time, p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms"
-    )
+    for devices, goal in GOALS.items():
+        print(f"{devices} device(s) a webhook:")
+        webhooks = max(options.webhooks // devices, 600)
+        figures = median(options.runs, webhooks, options.concurrency, devices, options.registered * devices)
+        print(f"accepted and delivered, median of {options.runs}: {told(figures)} (goal {goal}/CPU-s)")
+    if not options.quick:
+        grow(options.runs, options.concurrency)
+
+
+def grow(runs: int, concurrency: int) -> None:
+    """Whether a delivery costs the same however many devices are registered."""
+    rates = []
+    for registered in REGISTERED:
+        print(f"{registered} devices registered:")
+        rates.append(median(runs, FEW_WEBHOOKS, min(concurrency, 10), 1, registered).per_cpu_s)
+    costs = [1e6 / rate for rate in rates]
+    told = ", ".join(f"{count:,}: {cost:.0f}" for count, cost in zip(REGISTERED, costs, strict=True))
+    print(f"CPU microseconds of the server for each delivery, by registered devices: {told}")
+    from bench.plot import lines  # noqa: PLC0415 - the drawing library is only needed at the end
+
+    print(lines("push-cost", "Cost of a delivery", "µs of CPU", REGISTERED, {"one device a webhook": costs}))
 
 
 if __name__ == "__main__":

@@ -72,9 +72,15 @@ class Transient:
 Verdict = Delivered | Gone | Mismatched | Failed | Forbidden | Unauthenticated | Braked | Transient
 
 
-def request_body(message: dict[str, Any], *, validate_only: bool) -> bytes:
-    """The JSON to post to ``/v1/projects/{id}/messages:send``."""
-    return msgspec.json.encode({"message": message, "validate_only": True} if validate_only else {"message": message})
+def shared_part(message: dict[str, Any], target_kind: str) -> bytes:
+    """What the sends of one notification share: its message as JSON, without its target."""
+    return msgspec.json.encode({name: value for name, value in message.items() if name != target_kind})
+
+
+def request_body(target_kind: str, target: str, shared: bytes, *, validate_only: bool) -> bytes:
+    """The JSON to post to ``/v1/projects/{id}/messages:send``: put together, since only the target differs."""
+    end = b',"validate_only":true}' if validate_only else b"}"
+    return b'{"message":{"%b":%b,%b%b' % (target_kind.encode(), msgspec.json.encode(target), shared[1:], end)
 
 
 @dataclass(frozen=True, slots=True)

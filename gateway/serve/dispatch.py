@@ -242,11 +242,7 @@ class Dispatcher:
 
     def _device_wait_s(self, device: int) -> float:
         now_s = trio.current_time()
-        wait_s = max(self._per_minute.wait_s(device, now_s), self._per_hour.wait_s(device, now_s))
-        if not wait_s:
-            self._per_minute.take(device, now_s)
-            self._per_hour.take(device, now_s)
-        return wait_s
+        return self._per_minute.take(device, now_s) or self._per_hour.take(device, now_s)
 
     def _text(self, accepted_seq: int) -> tuple[Content, bool] | None:
         """The notification's text, from memory or from the log; None where it was erased."""

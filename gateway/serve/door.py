@@ -214,7 +214,7 @@ class Door:
             return b""
         self._headless.add(raw)
         try:
-            with trio.move_on_after(self.server.idle_s_max):
+            with trio.CancelScope(deadline=trio.current_time() + self.server.idle_s_max):
                 return bytes(await stream.receive_some(READ_BYTES))
         finally:
             self._headless.discard(raw)

@@ -51,7 +51,7 @@ class Express:
                 break
             del read[: asked.size]
             reply = await self._reply(asked, peer)
-            with trio.move_on_after(WRITE_S_MAX) as writing:
+            with trio.CancelScope(deadline=trio.current_time() + WRITE_S_MAX) as writing:
                 await stream.send_all(self._spelled(reply))
             if writing.cancelled_caught:
                 raise trio.BrokenResourceError("the peer does not read")

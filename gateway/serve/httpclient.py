@@ -22,6 +22,7 @@ import trio
 from gateway.limits import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX, READ_BYTES
 from gateway.serve import plain
 from gateway.serve.stream import GONE
+from gateway.serve.wire import SecureWire, Wire
 
 HEAD_BYTES_MAX = 16_384  # h11's own default, and nginx's order of magnitude
 
@@ -119,9 +120,9 @@ class Connection:
 
 async def secure(stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
     """Shake hands as a TLS client that demands a certificate for ``host``; raise PeerFailed."""
-    tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    tls = SecureWire(Wire(stream), context, host)
     try:
-        await tls.do_handshake()
+        await tls.shake()
     except trio.BrokenResourceError as why:
         await trio.aclose_forcefully(tls)
         cause = why.__cause__
@@ -210,6 +211,6 @@ class Pool:
         try:
             with trio.fail_after(FCM_CONNECT_S_MAX):
                 stream = await trio.open_tcp_stream(self.host, self._port)
-                return Connection(await secure(stream, self._tls, self.host) if self._tls else stream)
+                return Connection(await secure(stream, self._tls, self.host) if self._tls else Wire(stream))
         except (OSError, trio.TooSlowError) as why:
             raise PeerFailed("could not be reached") from why

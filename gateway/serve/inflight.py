@@ -24,7 +24,10 @@ class Inflight:
         try:
             for key in sorted(set(keys)):
                 lock = self._locks.setdefault(key, trio.Lock())
-                await lock.acquire()
+                try:
+                    lock.acquire_nowait()  # nearly always; `acquire` would let everybody else run first
+                except trio.WouldBlock:
+                    await lock.acquire()
                 taken.append((key, lock))
             yield
         finally:

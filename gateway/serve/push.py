@@ -35,8 +35,9 @@ from gateway.serve.dispatch import Dispatcher
 from gateway.serve.fcm import Sender, read_accounts
 from gateway.serve.fetch import Documents, Fetch, Fetcher
 from gateway.serve.inflight import Inflight
-from gateway.serve.ledger import Ledger
+from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
+from gateway.serve.receipts import receipt
 from gateway.serve.wayout import WayOut
 from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
@@ -121,7 +122,9 @@ class PushService:
             if used is not None:
                 return answer | {"duplicate": True}
             superseded = self._devices.superseded(tenant, *target, envelope.issued_ms)
-            await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
+            seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
+        if envelope.receipts:
+            answer["receipt"] = receipt(self._ledger.log, seq)
         return answer | {"superseded": True} if superseded else answer
 
     def _enrolment(self, envelope: Registration, tenant: str, digest: bytes) -> Registered | Deregistered:
@@ -172,11 +175,12 @@ class PushService:
         async with self._inflight.hold(("id", tenant, read.notification.id)):
             found = self._outbox.figures(tenant, read.notification.id)
             if found is None:
-                await self._take_in(read, tenant)
+                await self._take_in(read, tenant, deadline)
         delivered, queued = await self._figures(tenant, read.notification.id, deadline)
         return {"ok": True, "delivered": delivered, "queued": queued, "duplicate": found is not None}
 
-    async def _take_in(self, read: Event, tenant: str) -> None:
+    async def _take_in(self, read: Event, tenant: str, deadline: float) -> None:
+        """Record the event, and wait for its outcome while it becomes durable: one wait, not two."""
         targets = self._targets(tenant, read.user)
         if self._outbox.queued(tenant) + len(targets) > self._push.queued_per_tenant_max:
             raise PushRefused(429, "rate-limited", "Too many notifications of this instance are waiting.", 30)
@@ -196,7 +200,11 @@ class PushService:
         def enqueued(seq: int) -> None:
             self.dispatcher.known(seq, read.notification, dry_run=read.dry_run)
 
-        await self._record(fact, tenant, read.user, enqueued)
+        ticket = await self._submit(fact, tenant, read.user, enqueued)
+        with trio.CancelScope(deadline=deadline if targets else -math.inf) as waiting:
+            await self.dispatcher.progress(ticket.seq_end - 1)
+        if waiting.cancelled_caught:
+            await ticket.wait()
 
     def _targets(self, tenant: str, user: str) -> tuple[PushTarget, ...]:
         return tuple(
@@ -254,16 +262,19 @@ class PushService:
             return signer.tenant_by(keys)
         raise PushRefused(401, "signature-invalid", "The signature does not verify with the instance's public key.")
 
-    async def _record(
-        self, fact: Fact, tenant: str, user: str, enqueued: Callable[[int], None] = lambda _seq: None
-    ) -> None:
-        """Record one personal fact, durable and applied, under its user's pseudonym."""
+    async def _record(self, fact: Fact, tenant: str, user: str) -> int:
+        """Record one personal fact, durable and applied, under its user's pseudonym; give its seq."""
+        ticket = await self._submit(fact, tenant, user, lambda _seq: None)
+        await ticket.wait()
+        return ticket.seq_end - 1
+
+    async def _submit(self, fact: Fact, tenant: str, user: str, enqueued: Callable[[int], None]) -> Ticket:
         await self._ledger.log.room()
         salt = self._clock.random_bytes(SALT_BYTES)
         made = draft(fact, ts_ns=self._clock.now_ns(), subject=self._pseudonym(tenant, user), salt=salt)
         seq, ticket = self._ledger.submit([made])
         enqueued(seq)
-        await ticket.wait()
+        return ticket
 
     def _pseudonym(self, tenant: str, user: str) -> bytes:
         known = self._pseudonyms.get((tenant, user)) or self._devices.pseudonym(tenant, user)

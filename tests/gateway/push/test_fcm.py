@@ -18,6 +18,7 @@ from gateway.push.fcm import (
     Verdict,
     classify,
     request_body,
+    shared_part,
 )
 
 
@@ -108,8 +109,11 @@ def test_details_of_any_shape_are_read(name: str, inner: object, status: int) ->
 
 
 def test_a_dry_run_asks_for_validation_only() -> None:
-    assert json.loads(request_body({"token": "t"}, validate_only=True)) == {
-        "message": {"token": "t"},
+    shared = shared_part({"token": "", "data": {"a": "ü"}}, "token")
+    assert json.loads(request_body("token", 't"', shared, validate_only=True)) == {
+        "message": {"token": 't"', "data": {"a": "ü"}},
         "validate_only": True,
     }
-    assert json.loads(request_body({"token": "t"}, validate_only=False)) == {"message": {"token": "t"}}
+    assert json.loads(request_body("fid", "f", shared, validate_only=False)) == {
+        "message": {"fid": "f", "data": {"a": "ü"}}
+    }
