@@ -37,7 +37,6 @@ from gateway.serve.fetch import Documents, Fetch, Fetcher
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
-from gateway.serve.receipts import receipt
 from gateway.serve.wayout import WayOut
 from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
@@ -122,9 +121,7 @@ class PushService:
             if used is not None:
                 return answer | {"duplicate": True}
             superseded = self._devices.superseded(tenant, *target, envelope.issued_ms)
-            seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
-        if envelope.receipts:
-            answer["receipt"] = receipt(self._ledger.log, seq)
+            await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
         return answer | {"superseded": True} if superseded else answer
 
     def _enrolment(self, envelope: Registration, tenant: str, digest: bytes) -> Registered | Deregistered:
@@ -228,8 +225,7 @@ class PushService:
             if not found.pending:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
-                if not self._outbox.is_deferred(found.seq, self._clock.now_ms()):  # else nobody would wake us
-                    await self.dispatcher.progress(found.seq)
+                await self.dispatcher.progress(found.seq)
             if wait.cancelled_caught or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
                 await self._answer_early(tenant, notification_id)
 
@@ -262,11 +258,10 @@ class PushService:
             return signer.tenant_by(keys)
         raise PushRefused(401, "signature-invalid", "The signature does not verify with the instance's public key.")
 
-    async def _record(self, fact: Fact, tenant: str, user: str) -> int:
-        """Record one personal fact, durable and applied, under its user's pseudonym; give its seq."""
+    async def _record(self, fact: Fact, tenant: str, user: str) -> None:
+        """Record one personal fact, durable and applied, under its user's pseudonym."""
         ticket = await self._submit(fact, tenant, user, lambda _seq: None)
         await ticket.wait()
-        return ticket.seq_end - 1
 
     async def _submit(self, fact: Fact, tenant: str, user: str, enqueued: Callable[[int], None]) -> Ticket:
         await self._ledger.log.room()
