@@ -165,7 +165,6 @@ class Erasing:
         return await self._carry_out(job, list(self._ledger.views.values()), begun=True)
 
     async def _carry_out(self, job: Job, affected: Sequence[TableView], *, begun: bool) -> list[str]:
-        structlog.get_logger().warning("erasing", what=job.what, records=sum(one.end - one.first for one in job.ranges))
         await erasures.erase(
             self._log, self._data, job, self._clock.now_ns(), self._hop, begun=begun, progress=lambda _: self._alive()
         )
@@ -209,4 +208,6 @@ class Erasing:
             subject = subject_of(str(request.get("subject")), only_deleted=request.get("only_deleted") is True)
         except (msgspec.ValidationError, SubjectUnclear) as error:
             raise ControlRefused(str(error), WRONG) from error
-        return msgspec.structs.asdict(await self.erase(subject, asked))
+        done = await self.erase(subject, asked)
+        structlog.get_logger().warning("erased", what=what(subject), records=done.records, dry_run=asked.dry_run)
+        return msgspec.structs.asdict(done)
