@@ -51,7 +51,10 @@ class FakeAPNs:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            for moment in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{moment}.complete"})
             return
         body = b""
         while True:
@@ -90,8 +93,8 @@ class FakeAPNs:
 
     def _is_signed(self, authorization: str) -> bool:
         signed, _, signature = authorization.removeprefix("bearer ").rpartition(".")
-        raw = _raw(signature)
         try:
+            raw = _raw(signature)
             der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
             self.public_key.verify(der, signed.encode(), ec.ECDSA(hashes.SHA256()))
             head, claims = (json.loads(_raw(part)) for part in signed.split("."))

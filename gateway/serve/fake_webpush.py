@@ -139,9 +139,9 @@ class FakePushService:
         signed, _, signature = parts.get("t", "").rpartition(".")
         if scheme != "vapid" or not signed or (self.key and parts.get("k") != self.key):
             return False
-        raw = unpadded(signature)
-        der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
         try:
+            raw = unpadded(signature)
+            der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
             point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), unpadded(parts["k"]))
             point.verify(der, signed.encode(), ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError, KeyError):
