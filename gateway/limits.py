@@ -438,3 +438,7 @@ SCAN_SAMPLE_ROWS = 64
 """What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
 
 # -- client and commands ----------------------------------------------------------------------------------------------
+
+REPORT_ACCEPTED_MAX = 1_000_000
+"""Accepted notifications whose tenant a report remembers (about 100 MB), to say whose a later delivery was; what is
+settled after a million others were accepted is counted under no tenant's name."""

@@ -26,6 +26,7 @@ COMMANDS = {
         "import_",
         "Make a log from an exported file, and verify all of it before it counts.",
     ),
+    "report": ("gateway.cli.log.report", "report", "Write a report of the log as one printable page."),
     "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
 }
 
