@@ -49,6 +49,7 @@ class Registration(Envelope):
     issued_ms: int
     expires_ms: int
     nonce: str
+    receipts: bool = False  # whether the answer is to say where the record stands; not signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,9 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
     """Read a registration (push §3); ``header`` is X-Push-Signature. Raise PushRefused 400 or 401."""
     fields = parse(body)
     signature = _signature(header, fields.pop("signature", None))
+    receipts = fields.pop("receipts", False)
+    if not isinstance(receipts, bool):
+        raise _invalid("receipts", "is neither true nor false")
     if "notification" in fields:
         raise _invalid("notification", "does not belong into a registration")
     action = _string(fields, "action")
@@ -164,6 +168,7 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
         issued_ms=instant_ms(_string(fields, "issuedAt"), "issuedAt"),
         expires_ms=instant_ms(_string(fields, "expiresAt"), "expiresAt"),
         nonce=nonce,
+        receipts=receipts,
     )
     _judge_lifetime(read.issued_ms, read.expires_ms, now_ms)
     return read

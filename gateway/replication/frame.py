@@ -4,6 +4,7 @@ Invariant: `decode` is total: any message becomes one of `ClientFrame`, never an
 bytes in which it came. This module must not know tokens, relays or connections.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,11 @@ VERB_CHARS_MAX = 32
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """EVENT with an object; ``text`` is the object's JSON as sent."""
+    """EVENT with an object; ``text`` is the object's JSON as sent. ``receipts``: its OK is to say where it stands."""
 
     fields: dict[str, Any]
     text: bytes
+    receipts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ def _is_json(message: str) -> bool:
 
 def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
     match values:
-        case ["EVENT", dict(fields), *_]:
-            return Publish(fields, bytes(parts[1]))
+        case ["EVENT", dict(fields), *options]:
+            return Publish(fields, bytes(parts[1]), _wants_receipts(options))
         case ["EVENT", *_]:
             return Malformed(NO_EVENT)
         case ["REQ", str(sub_id), *filters] if sub_id:
@@ -105,9 +107,15 @@ def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return Malformed(NOT_A_FRAME)
 
 
-def ok(row_id: str | None, accepted: bool, reason: str) -> str:
-    """Encode the answer to an EVENT."""
-    return _encode(("OK", row_id, accepted, reason)).decode()
+def _wants_receipts(options: list[Any]) -> bool:
+    """Read what a client of ours puts behind the row; whatever else is there was never looked at."""
+    return bool(options) and isinstance(options[0], dict) and options[0].get("receipts") is True
+
+
+def ok(row_id: str | None, accepted: bool, reason: str, receipt: Mapping[str, object] | None = None) -> str:
+    """Encode the answer to an EVENT, with a receipt where one was asked for."""
+    tail = () if receipt is None else (receipt,)
+    return _encode(("OK", row_id, accepted, reason, *tail)).decode()
 
 
 def eose(sub_id: str) -> str:

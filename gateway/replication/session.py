@@ -33,6 +33,7 @@ class Store:
     writer: str
     is_open: bool
     notice: str
+    receipts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,8 @@ class Session:
             return _refused_event(answer_id, MISMATCH, "relay-mismatch")
         claims = self.grant.claims if self.grant.tokened(now_ms) else None
         if claims is None:
-            return Store(row, "", OPEN, wire.notice(wire.EVENT_ON_OPEN))
-        return Store(row, claims.subject, TOKENED, "")
+            return Store(row, "", OPEN, wire.notice(wire.EVENT_ON_OPEN), frame.receipts)
+        return Store(row, claims.subject, TOKENED, "", frame.receipts)
 
     def _request(self, frame: wire.Request, now_ms: int) -> list[Effect]:
         try:

@@ -28,8 +28,9 @@ from gateway.replication.token import Claims
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.receipts import OPTION, receipt
 from gateway.serve.refusals import Refusals
-from gateway.serve.rowintake import RowIntake
+from gateway.serve.rowintake import Answer, RowIntake
 from gateway.serve.socket import Socket
 from gateway.views.rows import RowsView
 
@@ -176,12 +177,17 @@ class Replica:
         answers = await self._service.intake.take(self._session.grant.relay_key, stores)
         for store, answer in zip(stores, answers, strict=True):
             texts += [store.notice] if store.notice and answer.accepted else []
-            texts.append(wire.ok(store.row.id, answer.accepted, answer.reason))
+            texts.append(wire.ok(store.row.id, answer.accepted, answer.reason, self._receipt(store, answer)))
         for (accepted, result), count in Counter((answer.accepted, answer.result) for answer in answers).items():
             self._count("EVENT", "accepted" if accepted else "rejected", result, count)
         self._socket.send_many(texts)
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
+
+    def _receipt(self, store: Store, answer: Answer) -> dict[str, object] | None:
+        """Say where the row stands, to who asked for it with the frame or for the whole session."""
+        wanted = store.receipts or self._socket.query.get(OPTION) == "true"
+        return receipt(self._service.log, answer.seq) if wanted and answer.accepted and answer.seq is not None else None
 
     def _renew(self, token: str) -> None:
         """Carry on with a token of the same subject; with the old one where the new is not good."""

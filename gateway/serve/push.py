@@ -37,6 +37,7 @@ from gateway.serve.fetch import Documents, Fetch, Fetcher
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
+from gateway.serve.receipts import receipt
 from gateway.serve.wayout import WayOut
 from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
@@ -121,7 +122,9 @@ class PushService:
             if used is not None:
                 return answer | {"duplicate": True}
             superseded = self._devices.superseded(tenant, *target, envelope.issued_ms)
-            await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
+            seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
+        if envelope.receipts:
+            answer["receipt"] = receipt(self._ledger.log, seq)
         return answer | {"superseded": True} if superseded else answer
 
     def _enrolment(self, envelope: Registration, tenant: str, digest: bytes) -> Registered | Deregistered:
@@ -258,10 +261,11 @@ class PushService:
             return signer.tenant_by(keys)
         raise PushRefused(401, "signature-invalid", "The signature does not verify with the instance's public key.")
 
-    async def _record(self, fact: Fact, tenant: str, user: str) -> None:
+    async def _record(self, fact: Fact, tenant: str, user: str) -> int:
         """Record one personal fact, durable and applied, under its user's pseudonym."""
         ticket = await self._submit(fact, tenant, user, lambda _seq: None)
         await ticket.wait()
+        return ticket.seq_end - 1
 
     async def _submit(self, fact: Fact, tenant: str, user: str, enqueued: Callable[[int], None]) -> Ticket:
         await self._ledger.log.room()

@@ -34,6 +34,7 @@ from gateway.serve.handshake import Handshakes
 from gateway.serve.keys import stored_key
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.receipts import OPTION, receipt
 from gateway.serve.refusals import Refusals
 from gateway.serve.socket import Socket
 from gateway.serve.tokendesk import DEFAULT_WORKER, NONCE_USED, NOT_OWNER, Minted, TokenDesk
@@ -251,30 +252,31 @@ class RelayService:
     # -- tokens -------------------------------------------------------------------------------------------------------
 
     async def _issue(self) -> Answer:
-        worker, payload = await self._signed_payload()
+        worker, payload, receipts = await self._signed_payload()
         asked = requests.issue(payload, self._clock.now_ms(), internal_relay=INTERNAL)
-        return self._token_answer(asked.relay_key, await self._desk.issue(worker, asked))
+        return self._token_answer(asked.relay_key, await self._desk.issue(worker, asked), receipts=receipts)
 
     async def _refresh(self) -> Answer:
-        worker, payload = await self._signed_payload()
+        worker, payload, receipts = await self._signed_payload()
         asked = requests.refresh(payload, self._clock.now_ms())
-        return self._token_answer(asked.relay_key, await self._desk.refresh(worker, asked))
+        return self._token_answer(asked.relay_key, await self._desk.refresh(worker, asked), receipts=receipts)
 
     async def _revoke(self) -> Answer:
-        worker, payload = await self._signed_payload()
+        worker, payload, _ = await self._signed_payload()
         asked = requests.revoke(payload, self._clock.now_ms())
         closed, sequence = await self._desk.revoke(worker, asked, self.handshakes.revoke)
         return {"status": "revoked", "disconnected": closed, "sequence": sequence}
 
-    async def _signed_payload(self) -> tuple[str, dict[str, Any]]:
+    async def _signed_payload(self) -> tuple[str, dict[str, Any], bool]:
+        """Read a signed body: who signed, what, and whether a receipt is wanted, which is beside what is signed."""
         body = json_body(await _body())
         payload = body.get("payload")
         if not isinstance(payload, dict):
             payload = {}  # nobody signs an empty object: refused as every wrong signature is
         worker = self._signer(payload, body.get("signature") if payload else None, "Token service disabled")
-        return worker, payload
+        return worker, payload, body.get(OPTION) is True
 
-    def _token_answer(self, relay_key: str, minted: Minted) -> Answer:
+    def _token_answer(self, relay_key: str, minted: Minted, *, receipts: bool) -> Answer:
         found = self._relays.relay(relay_key)
         if found is None:  # unregistered while its token was being recorded
             raise ApiRefused(400, "relay-not-registered")
@@ -285,6 +287,7 @@ class RelayService:
             "sequence": minted.sequence,
             "replicationToken": minted.replication_token,
             **self.urls(found.relay.gateway_path, minted),
+            **({"receipt": receipt(self._ledger.log, minted.seq)} if receipts else {}),
         }
 
     # -- every request ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ appends. This module must not know sockets or subscriptions.
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
@@ -27,12 +28,14 @@ from gateway.views.rows import Kept, RowsView
 Key = tuple[str, bytes, bytes, bool]
 
 
-class Answer(NamedTuple):
-    """What an OK says, and the label that the metrics count it under."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an OK says, the label that the metrics count it under, and where the row stands in the log, if it does."""
 
     accepted: bool
     reason: str
     result: str
+    seq: int | None = field(default=None, compare=False)
 
 
 STORED = Answer(True, "stored", "stored")
@@ -74,14 +77,18 @@ class RowIntake:
         awaited: set[Ticket] = set()
         fresh: dict[Key, list[Kept]] = defaultdict(list)
         facts: list[RowStored] = []
+        next_seq = self._ledger.log.next_seq  # of the first new row: nothing comes between this and the submit
         for store in stores:
             fact = stored(store.row, relay_key, store.writer, is_open=store.is_open)
-            key, kept = (relay_key, fact.relay_id, fact.row_id, fact.is_open), Kept(fact.writer, fact.body_hash)
+            key, kept = (
+                (relay_key, fact.relay_id, fact.row_id, fact.is_open),
+                Kept(fact.writer, fact.body_hash, next_seq + len(facts)),
+            )
             flying = self._in_flight.get(key, ())
             answer = _verdict(store.row, kept, [*self._kept(key), *(each.kept for each in flying), *fresh[key]])
             answers.append(answer)
             awaited.update(each.ticket for each in flying)
-            if answer is STORED:
+            if answer == STORED:
                 fresh[key].append(kept)
                 facts.append(fact)
         if facts:
@@ -93,10 +100,10 @@ class RowIntake:
         return self._rows.kept(relay_key, relay_id, row_id, is_open=is_open)
 
     def _submit(self, facts: Sequence[RowStored]) -> Ticket:
-        _, ticket = self._ledger.submit(self._drafts(facts))
-        for fact in facts:
+        first, ticket = self._ledger.submit(self._drafts(facts))
+        for seq, fact in enumerate(facts, first):
             key = (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
-            flying = InFlight(Kept(fact.writer, fact.body_hash), ticket)
+            flying = InFlight(Kept(fact.writer, fact.body_hash, seq), ticket)
             self._in_flight[key].append(flying)
             self._submitted.append((key, flying))
         return ticket
@@ -126,12 +133,13 @@ class RowIntake:
 
 def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
     """Decide one row against those under its id: a subject has one body there, and bodies are few."""
-    if any(kept.body_hash == each.body_hash or kept.writer == each.writer for each in present):
-        return DUPLICATE
+    for each in present:
+        if kept.body_hash == each.body_hash or kept.writer == each.writer:
+            return replace(DUPLICATE, seq=each.seq)
     if len(present) >= BODIES_PER_ROW_MAX:
         return CROWDED
     found = _flaw_as_event(row) if row.signed else None
-    return STORED if found is None else Answer(False, f"invalid-event: {found}", "invalid-event")
+    return replace(STORED, seq=kept.seq) if found is None else Answer(False, f"invalid-event: {found}", "invalid-event")
 
 
 def _flaw_as_event(row: Row) -> str | None:

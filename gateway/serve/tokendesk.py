@@ -43,6 +43,7 @@ class Minted:
     expires_ms: int
     refresh_after_ms: int
     sequence: int
+    seq: int  # where in the log it was recorded
 
 
 class TokenDesk:
@@ -201,14 +202,14 @@ class TokenDesk:
             nonce=once.nonce if once else None,
             nonce_issued_ms=once.issued_ms if once else None,
         )
-        await self._record(fact, claims.relay_key, claims.pubkey)
+        seq = await self._record(fact, claims.relay_key, claims.pubkey)
         refresh_after_ms = max(claims.issued_at, claims.expires_at - self._config.refresh_window_s * 1000)
-        return Minted(token, replication_token, claims.scope, claims.expires_at, refresh_after_ms, claims.sequence)
+        return Minted(token, replication_token, claims.scope, claims.expires_at, refresh_after_ms, claims.sequence, seq)
 
-    async def _record(self, fact: Fact, relay_key: str, pubkey: str | None) -> None:
+    async def _record(self, fact: Fact, relay_key: str, pubkey: str | None) -> int:
         subject = pseudonym(self._key, relay_key, pubkey or "")
         salt = self._clock.random_bytes(SALT_BYTES)
-        await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns(), subject=subject, salt=salt)])
+        return await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns(), subject=subject, salt=salt)])
 
 
 def _standing(subject: Subject) -> int:

@@ -8,7 +8,7 @@ This module must not know sessions; it answers filters with seqs.
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cachetools import LRUCache
@@ -27,6 +27,7 @@ class Kept:
 
     writer: str
     body_hash: bytes
+    seq: int = field(default=-1, compare=False)
 
 
 class RowsView(TableView):
@@ -68,11 +69,11 @@ class RowsView(TableView):
     def kept(self, relay_key: str, relay_id: bytes, row_id: bytes, *, is_open: bool) -> list[Kept]:
         """List the bodies under an id, in the order in which they came."""
         found = self.db.execute(
-            "SELECT writer, body_hash FROM rows INDEXED BY rows_by_id WHERE row_id = ? AND space = "
+            "SELECT writer, body_hash, seq FROM rows INDEXED BY rows_by_id WHERE row_id = ? AND space = "
             "(SELECT space FROM spaces WHERE relay_key = ? AND relay_id = ? AND is_open = ?) ORDER BY seq",
             (row_id, relay_key, relay_id, is_open),
         )
-        return [Kept(writer, body_hash) for writer, body_hash in found]
+        return [Kept(writer, body_hash, seq) for writer, body_hash, seq in found]
 
     def newest(self, relay_key: str, filters: Iterable[Filter], visible: Collection[bool]) -> list[int]:
         """Give the seqs that filters ask for: each filter's newest ``limit``, together newest first, each once."""
