@@ -9,9 +9,8 @@ finds it ended by the next start, or by the next call, if its record was durable
 This module must not know who asks, or by which door.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from os.path import join, relpath
 from pathlib import Path
@@ -22,8 +21,8 @@ import structlog
 import trio
 
 from eventlog.chronicle import ranges_of
+from eventlog.disk import durable, refold, snapshots
 from eventlog.disk import erase as erasures
-from eventlog.disk import refold, snapshots
 from eventlog.disk.erase import Job
 from eventlog.disk.log import Log
 from eventlog.disk.recovery import read_state
@@ -39,6 +38,7 @@ from gateway.limits import ERASING_LAG_RECORDS, ERASING_ROUNDS_MAX
 from gateway.serve.clock import Clock
 from gateway.serve.control import WRONG, ControlRefused
 from gateway.serve.ledger import Ledger
+from gateway.views.scrub import scrub
 from gateway.views.subjects import Finder, Subject, SubjectUnclear, finder, subject_of, what
 
 
@@ -113,8 +113,9 @@ class Erasing:
             if asked.dry_run or not found:
                 break
             affected = self._affected(found.values())
-            torn += await self._carry_out(self._job(subject, asked, found, affected), affected, begun=False)
             changed.update(view.name for view in affected)
+            affected = await self._scrubbed(affected, subject, found)
+            torn += await self._carry_out(self._job(subject, asked, found, affected), affected, begun=False)
             start = stop
         return Done(kinds.total(), dict(kinds), sorted(changed), torn)
 
@@ -157,12 +158,38 @@ class Erasing:
             if (name := name_of(one)) is not None and name.view in names
         ]
 
+    async def _scrubbed(
+        self, affected: Sequence[TableView], subject: Subject, seqs: Collection[int]
+    ) -> list[TableView]:
+        """Scrub the views that cannot be folded anew, since retention took what they came from; give the others.
+
+        Before anything else: a start that finishes the erasure must not remove these. Cut off here, the erasure has
+        not begun, though these views have forgotten already; asking again ends it.
+        """
+        state = self._state()
+        held = [view for view in affected if state.floor(view.kinds) > 0]
+        for view in held:
+            view.commit(self._log.origin, self._log.root_at(view.position))
+            scrub(view, subject, seqs)
+        if held:
+            await self._hop(partial(self._snap_anew, held))
+        return [view for view in affected if view not in held]
+
+    def _snap_anew(self, views: Sequence[TableView]) -> None:
+        """Put new snapshots in the place of those that stand; blocks. None stand for long between the two."""
+        names = [view.name for view in views]
+        for name in self._snapshots(views):
+            durable.remove(self._log.store.disk, name)
+        snapshots.take(self._log_directory, self._views, names, origin=self._log.origin)
+
     async def _end_pending(self) -> list[str]:
         """End what an earlier call could not: its job is still there."""
         job = erasures.pending(self._log.store.disk, self._data)
         if job is None:
             return []
-        return await self._carry_out(job, list(self._ledger.views.values()), begun=True)
+        state = self._state()
+        unheld = [view for view in self._ledger.views.values() if state.floor(view.kinds) == 0]
+        return await self._carry_out(job, unheld, begun=True)
 
     async def _carry_out(self, job: Job, affected: Sequence[TableView], *, begun: bool) -> list[str]:
         await erasures.erase(
@@ -176,11 +203,8 @@ class Erasing:
         torn: list[str] = []
 
         def end() -> None:
-            for name in self._snapshots(affected):
-                os.unlink(name)
             if had_snapshots:
-                names = [view.name for view in affected]
-                snapshots.take(self._log_directory, self._views, names, origin=self._log.origin)
+                self._snap_anew(affected)
             torn.extend(erasures.end(self._log.store.disk, self._data))
 
         await self._hop(end)

@@ -34,6 +34,7 @@ from gateway.facts import (
 )
 from gateway.nostr.event import DELETION, GIFT_WRAP, Event, Keeping, identifier, indexed_tags, keeping, stored_event
 from gateway.nostr.key import npub, public_key
+from gateway.push.target import identity
 
 
 class SubjectUnclear(Exception):
@@ -179,7 +180,7 @@ class _OfUser:
         if turn == 0 and isinstance(fact, Registered | Deregistered | Accepted | Removed) and self._is_own(fact):
             self.found[record.seq] = record.kind
             if not isinstance(fact, Accepted):
-                self._targets.add((fact.tenant, fact.target_kind, fact.target))
+                self._targets.add(_key(fact))
         elif turn == 1 and isinstance(fact, Registered | Deregistered | Removed):
             self._weigh(fact, record.seq)
 
@@ -188,7 +189,7 @@ class _OfUser:
 
     def _weigh(self, fact: Registered | Deregistered | Removed, seq: int) -> None:
         """Follow one target as the devices view does: what is older than an effective record of the user's goes."""
-        key = (fact.tenant, fact.target_kind, fact.target)
+        key = _key(fact)
         if key not in self._targets:
             return
         standing = self._standing[key]
@@ -201,6 +202,10 @@ class _OfUser:
             standing.superseded.clear()
         else:
             standing.superseded[seq] = fact.kind
+
+
+def _key(fact: Registered | Deregistered | Removed) -> Target:
+    return fact.tenant, fact.target_kind, identity(fact.target_kind, fact.target)
 
 
 class _OfToken:
