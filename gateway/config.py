@@ -209,9 +209,20 @@ class Witness(Section, frozen=True):
     key: str = ""  # name+id+base64
 
 
+class Retention(Section, frozen=True):
+    """How long payloads of a kind stay, and how many bytes of them; 0: for ever, or all."""
+
+    days: int = 0
+    bytes_max: int = 0
+
+
 class Log(Section, frozen=True):
     """The event log."""
 
+    retention: dict[str, Retention] = {}  # by kind, by family ("push."), or "*"
+    total_bytes_max: int = 0
+    snapshot_records: int = 0
+    keeping_s: float = 3600.0
     witnesses: dict[str, Witness] = {}
     witness_ca_file: str = ""  # extra trust for a witness with a certificate of its own
 
@@ -260,11 +271,12 @@ def refuse_impossible(config: Config) -> None:
         if not holds:
             raise ConfigInvalid(sentence)
     for path, value in _numbers(config, ""):
-        if value < 0 or (value == 0 and path not in MAY_BE_ZERO):
+        if value < 0 or (value == 0 and path not in MAY_BE_ZERO | NO_LIMIT_AT_ZERO):
             raise ConfigInvalid(f"{path}: must be more than 0, got {value}")
 
 
 Rule = tuple[object, str]
+NO_LIMIT_AT_ZERO = frozenset({"log.total_bytes_max", "log.snapshot_records"})
 MAY_BE_ZERO = frozenset(
     {"push.answer_wait_s", "tokens.refresh_window_s", "relay.created_at_ahead_s_max", "relay.min_pow_difficulty"}
 )
@@ -341,6 +353,13 @@ def _policy_rules(config: Config) -> list[Rule]:
 def _limit_rules(config: Config) -> list[Rule]:
     tokens, relay, mirror = config.tokens, config.relay, config.mirror
     return [
+        *(
+            (
+                min(one.days, one.bytes_max) >= 0 and max(one.days, one.bytes_max) > 0,
+                f'log.retention."{name}": give days or bytes_max, more than 0; without a rule all is kept',
+            )
+            for name, one in config.log.retention.items()
+        ),
         (tokens.default_ttl_s <= tokens.ttl_s_max, "tokens.default_ttl_s is more than tokens.ttl_s_max"),
         (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
         (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),

@@ -437,6 +437,12 @@ SCAN_SAMPLE_STREAMS = 8
 SCAN_SAMPLE_ROWS = 64
 """What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
 
+# -- keeping ------------------------------------------------------------------------------------------------------------
+
+SEGMENT_AGE_DAYS = 1
+"""Where rules name an age, a segment grows no longer than this: a payload outlives its rule by a day, at a cost of 365
+files a year before they are put together."""
+
 # -- client and commands ----------------------------------------------------------------------------------------------
 
 REPORT_ACCEPTED_MAX = 1_000_000

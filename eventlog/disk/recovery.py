@@ -101,7 +101,7 @@ def read_checkpoint(disk: Disk, directory: str, origin: str, public_key: bytes) 
 
 def _refusal(what: str, path: str, offset: int) -> Corrupt:
     ways = (
-        "restore the file from a copy, or, to give up what stands from there on, keep a copy of the directory, "
+        "repair it from a backup or another copy (`heliograph log repair --from COPY`), or, to give up what stands from there on, keep a copy of the directory, "
         f"run `truncate -s {offset} {path}`, remove later segments and the checkpoint, and start again"
     )
     return Corrupt(f"{what}; nothing was changed. The way on: {ways}", path, offset)

@@ -42,6 +42,7 @@ from gateway.serve.erasing import Erasing
 from gateway.serve.express import Express
 from gateway.serve.head import networks
 from gateway.serve.http import Routed, make_app
+from gateway.serve.keeping import Keeping
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
 from gateway.serve.matrix import MatrixDoor
@@ -257,7 +258,9 @@ async def run(config: Config, clock: Clock | None = None) -> None:
             await ground.start(log.run)
             await ground.start(ledger.run)
             await ground.start(stop_on_signal, gateway)
-            await ground.start(operators_door(config, clock, log, gateway).run)
+            keeping = Keeping(config, clock, log, ledger)
+            await ground.start(operators_door(config, clock, log, gateway, keeping).run)
+            await ground.start(keeping.run)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.run)
                 print(f"listening on {url}", flush=True)  # noqa: T201 - the one line that belongs on stdout
@@ -265,11 +268,11 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     structlog.get_logger().info("stopped", records=log.durable_size)
 
 
-def operators_door(config: Config, clock: Clock, log: Log, gateway: Gateway) -> Control:
+def operators_door(config: Config, clock: Clock, log: Log, gateway: Gateway, keeping: Keeping) -> Control:
     """Make the door that commands use beside a running server: each verb is one entry."""
     data = Path(config.data)
     erasing = Erasing(log, gateway.ledger, clock, data, judge=refuse_unknown, forget=gateway.forget)
-    return Control(data, {"erase": erasing.answer})
+    return Control(data, {"erase": erasing.answer, "compact": keeping.compact, "snapshot": keeping.snapshot})
 
 
 @contextmanager
@@ -291,7 +294,7 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
     with log:
         views: dict[str, TableView] = {}
         try:
-            views = open_views(log, data / "views", VIEWS, refuse_unknown)
+            views = open_views(log, data / "views", VIEWS, refuse_unknown, log_directory=data / "log")
             yield log, views
         except Corrupt as error:
             raise Unavailable(f"the log is damaged: {error}") from error

@@ -156,6 +156,11 @@ class OutboxView(TableView):
         row = self.db.execute("SELECT MIN(not_before_ms) FROM pending WHERE seq = ?", (accepted_seq,)).fetchone()
         return row[0] is not None and row[0] > now_ms
 
+    def oldest_pending(self) -> int | None:
+        """The seq of the oldest notification with a delivery that is still to do; None where there is none."""
+        row = self.db.execute("SELECT min(seq) FROM pending").fetchone()
+        return row[0] if row else None
+
     def queued(self, tenant: str) -> int:
         """Deliveries of a tenant that are still to do."""
         return self._queued[tenant]

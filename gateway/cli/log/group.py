@@ -27,6 +27,19 @@ COMMANDS = {
         "Make a log from an exported file, and verify all of it before it counts.",
     ),
     "report": ("gateway.cli.log.report", "report", "Write a report of the log as one printable page."),
+    "compact": ("gateway.cli.log.compact", "compact", "Put short segments together, and remove what retention says."),
+    "snapshot": (
+        "gateway.cli.log.compact",
+        "snapshot",
+        "Take a snapshot of every view, so that deleted views are made anew from there.",
+    ),
+    "backup": (
+        "gateway.cli.log.backup",
+        "backup",
+        "Copy the log to a directory, beside a running server or without one.",
+    ),
+    "restore": ("gateway.cli.log.backup", "restore", "Make a data directory from a backup."),
+    "repair": ("gateway.cli.log.repair", "repair", "Make a damaged log whole from a backup or another copy of it."),
     "replay": ("gateway.cli.log.replay", "replay", "Print the state as it was at a time or a record, as JSON."),
 }
 
