@@ -26,6 +26,11 @@ COMMANDS = {
         "import_",
         "Make a log from an exported file, and verify all of it before it counts.",
     ),
+    "diff": (
+        "gateway.cli.log.diff",
+        "diff",
+        "Print where two copies of a log part and what differs, as JSON, one a line.",
+    ),
     "report": ("gateway.cli.log.report", "report", "Write a report of the log as one printable page."),
     "compact": ("gateway.cli.log.compact", "compact", "Put short segments together, and remove what retention says."),
     "snapshot": (

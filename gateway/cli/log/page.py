@@ -15,6 +15,7 @@ from gateway.cli.log.tally import HOUR_NS
 FAMILIES = ("push", "relay", "token", "mirror", "nostr", "log")
 BARS_MAX = 120  # more are thinner than a line on paper
 _STEPS_H = (1, 3, 6, 24, 7 * 24, 30 * 24, 365 * 24)
+_WORD_CHARS_MAX = 20  # a time, a kind: not to be broken over two lines
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 220, 64, 24
 
 
@@ -74,7 +75,7 @@ def _table(table: Table | None) -> str:
 def _cell(value: str | int) -> str:
     if isinstance(value, int):
         return f"<td class=n>{value:,}</td>"
-    return f"<td>{escape(value)}</td>"
+    return f"<td{' class=w' if len(value) <= _WORD_CHARS_MAX else ''}>{escape(value)}</td>"
 
 
 def timeline(hours: Mapping[int, Counter[str]], marks: Sequence[tuple[int, str]]) -> str:
@@ -175,6 +176,7 @@ th, td { text-align: left; padding: .3rem 1rem .3rem 0; border-top: 1px solid va
 th:last-child, td:last-child { padding-right: 0; }
 td { overflow-wrap: anywhere; }
 th { border: 0; font-size: .8125rem; font-weight: 400; color: var(--soft); white-space: nowrap; }
+td.w { white-space: nowrap; }
 .n { text-align: right; white-space: nowrap; }
 figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; }

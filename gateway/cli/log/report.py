@@ -156,7 +156,7 @@ def _by_name(title: str, name: str, about: str, counts: Mapping[str, Counter[str
     order = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
     rows: list[Row] = [(who or "(erased)", *(one[kind] for kind in kinds)) for who, one in order[:ROWS_MAX]]
     words = [about, *([f"The largest {ROWS_MAX} of {len(order):,}."] if len(order) > ROWS_MAX else [])]
-    return Part(title, words, Table((name, *(kind.partition(".")[2] or kind for kind in kinds)), rows))
+    return Part(title, words, Table((name, *kinds), rows))
 
 
 def _deliveries(tally: Tally) -> Part:
