@@ -29,9 +29,11 @@ def test_the_whole_story_holds_quickly_and_says_so() -> None:
     assert code == 0, told
     assert first_s < FIRST_OUTPUT_S_MAX
     assert time.monotonic() - began < STORY_S_MAX
-    assert len(re.findall("✓", told)) == 17
+    assert len(re.findall("✓", told)) == 21
     assert re.search("kill -9 \\d+", told)
     assert "25 of 25, each once" in told
+    assert "decrypted: これはブラウザに届きます" in told
+    assert "rejected: unregistered:old-phone" in told
     assert "✗" not in told
 
 

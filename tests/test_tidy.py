@@ -31,7 +31,7 @@ TESTED_ELSEWHERE = {
     **dict.fromkeys(
         [
             f"gateway/cli/demo/{part}.py"
-            for part in ("instance", "phone", "server", "stage", "story", "telling", "wire", "worker")
+            for part in ("instance", "phone", "server", "stage", "story", "subscribers", "telling", "wire", "worker")
         ],
         "tests/test_demo.py tells the whole story; tests/crash works with the same parts",
     ),

@@ -115,7 +115,7 @@ class FakePushService:
             return FAILURES["not-found"]
         reply = self._failure(path) or self._refusal(headers, body) or Reply(201, b"", f"Location: {self.url}/m/1\r\n")
         text = subscriber.decrypt(body) if headers.get("content-encoding") == "aes128gcm" else body
-        self.sent.append({"path": path, "status": reply.status, "headers": headers, "text": text})
+        self.sent.append({"path": path, "status": reply.status, "headers": headers, "text": text, "raw": body})
         return reply
 
     def _failure(self, path: str) -> Reply | None:

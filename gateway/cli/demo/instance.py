@@ -58,8 +58,8 @@ class Instance:
         """Sign the canonical JSON of a body."""
         return es256.sign(self._key, canonical(body))
 
-    def registration(self, user: str, token: str, action: str = "register") -> dict[str, Any]:
-        """A signed envelope that registers (or deregisters) a user's device."""
+    def registration(self, user: str, token: str, action: str = "register", **changes: str) -> dict[str, Any]:
+        """A signed envelope that registers (or deregisters) a user's device; ``changes`` are to its fields."""
         now_ms = time.time_ns() // 1_000_000
         body = {
             "action": action,
@@ -71,6 +71,7 @@ class Instance:
             "issuedAt": instant_text(now_ms),
             "expiresAt": instant_text(now_ms + ENVELOPE_MS),
             "nonce": str(uuid.uuid4()),
+            **changes,
         }
         return {**body, "signature": self.signature(body)}
 

@@ -16,7 +16,8 @@ from trio_websocket import ConnectionClosed, HandshakeError
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.phone import Phone
 from gateway.cli.demo.server import Server, never_outliving
-from gateway.cli.demo.story import Cast, tell
+from gateway.cli.demo.story import MATRIX_APP, Cast, tell
+from gateway.cli.demo.subscribers import IPHONE_APP, Browser, IPhone
 from gateway.cli.demo.telling import StoryBroken, Telling, check
 from gateway.cli.demo.worker import Worker
 from gateway.errors import Unavailable
@@ -49,21 +50,27 @@ def _first(failure: BaseException) -> BaseException:
 
 async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int:
     instance, phone, secret = Instance("demo.example.com"), Phone(), secrets.token_hex(16)
+    browser, iphone = Browser(), IPhone()
     async with trio.open_nursery() as nursery:
         await nursery.start(instance.serve)
         await nursery.start(phone.serve)
+        await nursery.start(browser.serve)
+        await nursery.start(iphone.serve, directory)
         phone.write_credentials(directory / "service-account.json")
-        config = configuration(instance, phone, secret)
+        config = configuration(instance, phone, secret) + other_ways(browser, iphone)
         telling.chapter("The stage")
         with telling.step("a takos instance with a P-256 key of its own") as step:
             step.outcome = instance.url
         with telling.step("a fake FCM that speaks HTTP v1") as step:
             step.outcome = phone.url
+        with telling.step("a browser's push service, and Apple's") as step:
+            step.outcome = f"{browser.url}, {iphone.url}"
         async with never_outliving(Server(directory, config, f"127.0.0.1:{port}")) as server:
             with telling.step("the gateway, in a process of its own") as step:
                 await server.start()
                 step.outcome = f"pid {server.pid}, {server.url}"
-            code = await _told(telling, server, instance, phone, secret)
+            cast = Cast(telling, server, instance, phone, browser, iphone)
+            code = await _told(cast, secret)
             if code == 0 and not once:
                 await _stay(telling, server)
             if code == 0:
@@ -74,9 +81,10 @@ async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int
     return code
 
 
-async def _told(telling: Telling, server: Server, instance: Instance, phone: Phone, secret: str) -> int:
+async def _told(cast: Cast, secret: str) -> int:
+    telling, server = cast.telling, cast.server
     async with httpx.AsyncClient(base_url=server.url, timeout=HTTP_S_MAX) as client:
-        cast = Cast(telling, server, instance, phone, Worker(client, secret, "demo"), client)
+        cast.client, cast.worker = client, Worker(client, secret, "demo")
         failure: BaseException | None = None
         try:
             await tell(cast)
@@ -122,4 +130,24 @@ credentials = "service-account.json"
 
 [instances.{json.dumps(instance.domain)}]
 url = {json.dumps(instance.url)}
+"""
+
+
+def other_ways(browser: Browser, iphone: IPhone) -> str:
+    """The configuration's part for what is not behind Firebase, and for the Matrix door."""
+    return f"""
+[webpush]
+contact = "mailto:demo@example.com"
+local_origins = [{json.dumps(browser.url)}]
+
+[apns]
+base_url = {json.dumps(iphone.url)}
+ca_file = "fake-fcm.pem"
+
+[apns.apps.{json.dumps(IPHONE_APP)}]
+key_file = "apns.p8"
+key_id = "ABC1234567"
+team_id = "DEF7654321"
+
+[matrix.apps.{json.dumps(MATRIX_APP)}]
 """

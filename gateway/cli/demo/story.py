@@ -17,6 +17,7 @@ import trio
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.phone import Phone
 from gateway.cli.demo.server import Server
+from gateway.cli.demo.subscribers import IPHONE_APP, Browser, IPhone
 from gateway.cli.demo.telling import Telling, check
 from gateway.cli.demo.wire import Author, replication_row, wire
 from gateway.cli.demo.worker import Worker
@@ -25,6 +26,7 @@ from gateway.replication.binding import relay_id
 ROWS = 200
 QUEUED = 25
 DELIVERED_S_MAX = 10.0
+MATRIX_APP = "app.takos.matrix"
 DEVICE = "device-of-alice-" + secrets.token_hex(8)
 
 
@@ -36,8 +38,10 @@ class Cast:
     server: Server
     instance: Instance
     phone: Phone
-    worker: Worker
-    client: httpx.AsyncClient
+    browser: Browser
+    iphone: IPhone
+    worker: Worker = field(init=False)
+    client: httpx.AsyncClient = field(init=False)
     author: Author = field(default_factory=Author)
     registration: dict[str, Any] = field(default_factory=dict)
     relay: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +62,9 @@ async def tell(cast: Cast) -> None:
     await device_registered(cast)
     await registration_guarded(cast)
     await notification_delivered(cast)
+    await browser_reached(cast)
+    await iphone_reached(cast)
+    await homeserver_heard(cast)
     cast.telling.chapter("A relay, and its mirror")
     await relay_registered(cast)
     await tokens_issued(cast)
@@ -107,6 +114,50 @@ async def notification_delivered(cast: Cast) -> None:
             f"delivered: {answer.json()['delivered']}, through FCM's HTTP v1, OAuth included, in {took_ms:.0f} ms"
         )
     cast.telling.phone(message["notification"]["title"], message["notification"]["body"])
+
+
+async def browser_reached(cast: Cast) -> None:
+    """A browser subscribes with the gateway's key; the next notification reaches it, and only it can read it."""
+    with cast.telling.step("dave's browser subscribes: Web Push, encrypted for that browser alone") as step:
+        told = (await cast.client.get("/push/vapid")).json()
+        await registered(cast, "dave", cast.browser.subscribe(told["publicKey"]), targetKind="webpush", platform="web")
+        body, headers = cast.instance.notification("dave", "これはブラウザに届きます")
+        await cast.client.post("/internal/push/events", json=body, headers=headers)
+        message = await cast.browser.message(DELIVERED_S_MAX)
+        check(message["data"]["notification_id"] == body["notification"]["id"], "the browser got something else")
+        check(b"notification" not in cast.browser.seen_by_service(), "the push service could read it")
+        step.outcome = f"decrypted: {message['notification']['body']}; its push service saw bytes, signed (VAPID)"
+
+
+async def iphone_reached(cast: Cast) -> None:
+    """An app with a key of Apple's own gets it by HTTP/2."""
+    with cast.telling.step("carol's iPhone, without Firebase") as step:
+        await registered(cast, "carol", cast.iphone.token, targetKind="apns", appId=IPHONE_APP, platform="ios")
+        body, headers = cast.instance.notification("carol", "Hello, carol")
+        await cast.client.post("/internal/push/events", json=body, headers=headers)
+        alert = await cast.iphone.alert(DELIVERED_S_MAX)
+        check(alert["body"] == "Hello, carol", "the iPhone showed something else")
+        step.outcome = "delivered by APNs over HTTP/2, with a token signed by the team's key"
+
+
+async def homeserver_heard(cast: Cast) -> None:
+    """A Matrix homeserver's request goes the same way, and is told which pushkeys are gone."""
+    with cast.telling.step("a Matrix homeserver knocks at the second door, with a dead pushkey among two") as step:
+        event = {"event_id": f"${secrets.token_hex(8)}", "room_id": "!demo:example.com", "counts": {"unread": 1}}
+        devices = [{"app_id": MATRIX_APP, "pushkey": key} for key in (DEVICE, "unregistered:old-phone")]
+        asked = {"notification": {**event, "devices": devices}}
+        answer = (await cast.client.post("/_matrix/push/v1/notify", json=asked)).json()
+        with trio.move_on_after(DELIVERED_S_MAX):
+            while answer.get("retryable"):  # it asks again for what is retryable, as homeservers do
+                answer = (await cast.client.post("/_matrix/push/v1/notify", json=asked)).json()
+        check(answer == {"rejected": ["unregistered:old-phone"], "retryable": [], "failed": []}, f"answered {answer}")
+        step.outcome = f"rejected: {answer['rejected'][0]}; the other arrived"
+
+
+async def registered(cast: Cast, user: str, target: str, **changes: str) -> None:
+    """Register one more device."""
+    answer = await cast.client.post("/push/register", json=cast.instance.registration(user, target, **changes))
+    check(answer.status_code == 200, f"a signed registration was answered {answer.status_code}: {answer.text}")
 
 
 async def relay_registered(cast: Cast) -> None:
