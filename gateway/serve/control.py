@@ -126,6 +126,17 @@ def _address(path: Path) -> Iterator[str]:
         os.close(fd)
 
 
+async def _connected(path: Path) -> trio.SocketStream:
+    made = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _address(path) as address:
+            await made.connect(address)
+    except BaseException:
+        made.close()
+        raise
+    return trio.SocketStream(made)
+
+
 async def ask(data: Path, request: Mapping[str, Any]) -> Any:
     """Ask the server that runs on a data directory; give what it answers when it is done.
 
@@ -133,10 +144,7 @@ async def ask(data: Path, request: Mapping[str, Any]) -> Any:
     """
     path = data / SOCKET
     try:
-        made = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _address(path) as address:
-            await made.connect(address)
-        async with trio.SocketStream(made) as stream:
+        async with await _connected(path) as stream:
             await stream.send_all(json.dumps(dict(request)).encode() + b"\n")
             data_back = b""
             async for some in stream:
