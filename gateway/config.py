@@ -163,6 +163,20 @@ class Tokens(Section, frozen=True):
     key_file: str = ""
 
 
+class Policy(Section, frozen=True):
+    """Who may write on the normal socket: lists, a rate, and a program that is asked about each event."""
+
+    allow_keys: tuple[str, ...] = ()
+    block_keys: tuple[str, ...] = ()
+    allow_kinds: tuple[int, ...] = ()
+    block_kinds: tuple[int, ...] = ()
+    allow_addresses: tuple[str, ...] = ()
+    block_addresses: tuple[str, ...] = ()
+    events_per_minute_per_key: int = 0
+    plugin: str = ""
+    plugin_s_max: float = 5.0
+
+
 class Relay(Section, frozen=True):
     """The normal socket: NIP-11 fields and the limits that are published there and enforced."""
 
@@ -184,6 +198,12 @@ class Relay(Section, frozen=True):
     private_kinds: tuple[int, ...] = (1_059, 21_059)
     auth_at_connect: bool = False
     count_max: int = 200_000
+    messages_per_s_max: int = 0
+    messages_per_s_per_address_max: int = 0
+    bytes_per_s_max: int = 0
+    bytes_per_s_per_address_max: int = 0
+    subscriptions_per_address_max: int = 65_536
+    policy: Policy = Policy()
     unread_bytes_max: int = 8_388_608
 
 
@@ -278,7 +298,18 @@ def refuse_impossible(config: Config) -> None:
 Rule = tuple[object, str]
 NO_LIMIT_AT_ZERO = frozenset({"log.total_bytes_max", "log.snapshot_records"})
 MAY_BE_ZERO = frozenset(
-    {"push.answer_wait_s", "tokens.refresh_window_s", "relay.created_at_ahead_s_max", "relay.min_pow_difficulty"}
+    {
+        "push.answer_wait_s",
+        "tokens.refresh_window_s",
+        "relay.created_at_ahead_s_max",
+        "relay.min_pow_difficulty",
+        "relay.messages_per_s_max",
+        "relay.messages_per_s_per_address_max",
+        "relay.bytes_per_s_max",
+        "relay.bytes_per_s_per_address_max",
+        "relay.subscriptions_per_address_max",
+        "relay.policy.events_per_minute_per_key",
+    }
 )
 
 
@@ -364,6 +395,10 @@ def _limit_rules(config: Config) -> list[Rule]:
         (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
         (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),
         (all(0 <= kind <= 65_535 for kind in relay.private_kinds), "relay.private_kinds: a kind is 0 to 65535"),
+        (
+            all(re.fullmatch("[0-9a-f]{64}", key) for key in (*relay.policy.allow_keys, *relay.policy.block_keys)),
+            "relay.policy.allow_keys and block_keys: a key is 64 lower-case hex digits",
+        ),
         (
             relay.content_chars_max < relay.message_bytes_max,
             "relay.content_chars_max is not less than relay.message_bytes_max, which holds the whole event",

@@ -355,14 +355,20 @@ AUTH_SKEW_S_MAX = 600
 SESSION_KEYS_MAX = 64
 """Keys that one connection may prove: a client has a handful of accounts. Above: OK false, ``rate-limited:``."""
 
-REPOST_CHARS_MAX = 65_536
-"""A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""
+ADDRESSES_JUDGED_MAX = 10_000
+"""Addresses for which it is remembered whether a list holds them; the least recent is looked up again (20 µs)."""
 
-AUTH_SKEW_S_MAX = 600
-"""How far an AUTH event's time may be from ours (NIP-42: about ten minutes)."""
+ACCOUNTS_MAX = 20_000
+"""Addresses whose use is counted (300 bytes each); the least recent without a connection is forgotten, thus full."""
 
-SESSION_KEYS_MAX = 64
-"""Keys that one connection may prove: a client has a handful of accounts. Above: OK false, ``rate-limited:``."""
+RATED_KEYS_MAX = 65_536
+"""Authors whose rate is counted; the least recent is forgotten, and starts full."""
+
+PLUGIN_LINE_BYTES_MAX = 65_536
+"""One answer of a write policy: an id and a sentence. A longer one is taken for a failure."""
+
+PLUGIN_RESTART_S = 1.0
+"""A write policy that failed is not asked again before this time: a crash at start must not cost a process an event."""
 
 REPOST_CHARS_MAX = 65_536
 """A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""

@@ -13,6 +13,7 @@ import msgspec
 from gateway.config import Relay
 from gateway.limits import FILTER_VALUES_MAX
 from gateway.nostr.reader import WRAPS
+from gateway.nostr.rules import rules_of
 
 MEDIA_TYPE = "application/nostr+json"
 HEADERS = {
@@ -77,12 +78,12 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
             "supported_nips": supported_nips(limits),
             "software": "heliograph",
             "version": version,
-            "limitation": _limitation(limits, relay.restricted),
+            "limitation": _limitation(limits, restricted=relay.restricted or rules_of(limits.policy).is_selective),
         }
     )
 
 
-def _limitation(limits: Relay, restricted: bool) -> dict[str, int | bool]:
+def _limitation(limits: Relay, *, restricted: bool) -> dict[str, int | bool]:
     return {
         "max_message_length": limits.message_bytes_max,
         "max_subscriptions": limits.subscriptions_max,

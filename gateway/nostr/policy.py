@@ -20,15 +20,25 @@ from gateway.nostr.event import (
     first_value,
     is_protected,
 )
+from gateway.nostr.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends an event: the keys that their session has proved (NIP-42), and their address."""
+
+    keys: frozenset[str] = frozenset()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a verdict depends on besides the event: the relay's limits, wall time, the keys that the session proved."""
+    """What a verdict depends on besides the event: limits, wall time, who sends it, and the lists that hold."""
 
     limits: Relay
     now_s: int
-    keys: frozenset[str] = frozenset()
+    sender: Sender = Sender()
+    rules: tuple[Rules, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,8 @@ def judge(event: Event, context: Context) -> Verdict:
         # A captured one would open another relay to whoever reads it here (NIP-42).
         return Reject(f"invalid: kind {AUTHENTICATION} answers a challenge and is never published")
     reason = (
-        _too_little_work(event, limits.min_pow_difficulty)
+        next(filter(None, (rules.refusal(event, context.sender.address) for rules in context.rules)), None)
+        or _too_little_work(event, limits.min_pow_difficulty)
         or (_unfit_tags(event, context) if event.tags else None)
         or (_unfit_repost(event) if event.kind in REPOSTS else None)
     )
@@ -95,8 +106,8 @@ def _unfit_tags(event: Event, context: Context) -> str | None:
     ends = expiration(event)
     if ends is not None and ends <= context.now_s:
         return "invalid: the event has expired"
-    if is_protected(event) and event.pubkey not in context.keys:
-        if context.keys:
+    if is_protected(event) and event.pubkey not in context.sender.keys:
+        if context.sender.keys:
             return "restricted: a protected event is taken from its author alone"
         return "auth-required: a protected event is taken from its author alone"
     return None

@@ -12,6 +12,7 @@ from typing import assert_never
 from gateway.config import Relay
 from gateway.limits import FILTER_VALUES_MAX, SESSION_KEYS_MAX
 from gateway.nostr import message as wire
+from gateway.nostr.account import Account
 from gateway.nostr.authentication import auth_flaw
 from gateway.nostr.event import Event
 from gateway.nostr.filter import Filter
@@ -64,18 +65,23 @@ class Replicate:
     texts: tuple[str, ...]
 
 
+TOO_FAST = "rate-limited: slow down"
 Effect = Store | Subscribe | Count | Unsubscribe | Send | Replicate
 
 
 class Session:
     """What a connection has open and has proved, and what its next messages ask for.
 
-    ``challenge`` is what the connection was sent; ``names_us`` tells whether a URL is this relay's.
+    ``challenge`` is what the connection was sent; ``names_us`` tells whether a URL is this relay's; ``accounts`` are
+    what it uses: its own, and its address's, which others share. `leave` gives subscriptions back.
     """
 
-    def __init__(self, limits: Relay, challenge: str, names_us: Callable[[str], bool]) -> None:
+    def __init__(
+        self, limits: Relay, challenge: str, names_us: Callable[[str], bool], accounts: Sequence[Account] = ()
+    ) -> None:
+        self._accounts = accounts
         self._limits, self._challenge, self._names_us = limits, challenge, names_us
-        self._private, self._now_s = frozenset(limits.private_kinds), 0
+        self._private, self._now_ms = frozenset(limits.private_kinds), 0
         self.keys: frozenset[str] = frozenset()  # proved by AUTH
         self._challenged = False
         self.open: dict[str, int] = {}  # subscription id -> values in its filters
@@ -92,13 +98,15 @@ class Session:
         """Say who reads here at a time."""
         return Reader(self.keys, now_s, self._private)
 
-    def take(self, messages: Sequence[str | bytes], now_s: int) -> list[Effect]:
+    def take(self, messages: Sequence[str | bytes], now_ms: int) -> list[Effect]:
         """Turn the messages of one read into effects; neighbours of a kind that go in batches become one."""
-        self._now_s = now_s
+        self._now_ms = now_ms
         effects: list[Effect] = []
         for text in messages:
             message = wire.decode(text)
-            if isinstance(message, wire.Publish):
+            if not all(account.take(len(text), now_ms) for account in self._accounts):
+                effects += self._over_rate(message)
+            elif isinstance(message, wire.Publish):
                 self._events.append(message.event)
             elif isinstance(message, wire.Replication) and not message.sub_id:
                 self._rows.append(message.text)
@@ -127,7 +135,7 @@ class Session:
             case wire.Authenticate(event):
                 return [self._authenticate(event)]
             case wire.Close(sub_id):
-                self.open.pop(sub_id, None)
+                self._close(sub_id)
                 return [Unsubscribe(sub_id)]
             case wire.Replication(text, sub_id):
                 return [*self._end(sub_id), Replicate((text,))]
@@ -151,15 +159,18 @@ class Session:
     def _request(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         values = sum(one.value_count for one in filters)
         refusal = self._refusal(sub_id, filters, values) or self._no_room(sub_id, values)
-        refusal = refusal or self.reader(self._now_s).refusal(filters)
+        refusal = refusal or self.reader(self._now_ms // 1000).refusal(filters)
         if refusal:
             return [*self._asking(filters), *self._end(sub_id), Send(wire.closed(sub_id, refusal), "request")]
+        self._close(sub_id)
         self.open[sub_id] = values
+        for account in self._accounts:
+            account.subscriptions += 1
         return [*self._asking(filters), Subscribe(sub_id, filters)]
 
     def _count(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         values = sum(one.value_count for one in filters)
-        refusal = self._refusal(sub_id, filters, values) or self.reader(self._now_s).refusal(filters)
+        refusal = self._refusal(sub_id, filters, values) or self.reader(self._now_ms // 1000).refusal(filters)
         answer: Effect = Send(wire.closed(sub_id, refusal), "request") if refusal else Count(sub_id, filters)
         return [*self._asking(filters), answer]
 
@@ -170,7 +181,7 @@ class Session:
 
     def _authenticate(self, event: Event) -> Effect:
         """Take a proof of a key; several may be held at once, and stay until the connection ends (NIP-42)."""
-        flaw = auth_flaw(event, self._challenge, self._names_us, self._now_s)
+        flaw = auth_flaw(event, self._challenge, self._names_us, self._now_ms // 1000)
         if flaw is None and len(self.keys | {event.pubkey}) > SESSION_KEYS_MAX:
             flaw = f"rate-limited: at most {SESSION_KEYS_MAX} keys on one connection"
         if flaw is not None:
@@ -194,6 +205,8 @@ class Session:
         limits = self._limits
         if sub_id not in self.open and len(self.open) >= limits.subscriptions_max:
             return f"rate-limited: at most {limits.subscriptions_max} subscriptions at once"
+        if sub_id not in self.open and any(account.is_full for account in self._accounts):
+            return "rate-limited: this address has too many subscriptions at once"
         if sum(self.open.values()) - self.open.get(sub_id, 0) + values > FILTER_VALUES_MAX:
             return f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
         return None
@@ -202,5 +215,31 @@ class Session:
         """End what is open under an id: a refused REQ ends it too, since CLOSED tells the client so."""
         if sub_id not in self.open:
             return []
-        del self.open[sub_id]
+        self._close(sub_id)
         return [Unsubscribe(sub_id)]
+
+    def leave(self) -> None:
+        """Give back what the accounts share, at the connection's end."""
+        for sub_id in list(self.open):
+            self._close(sub_id)
+
+    def _close(self, sub_id: str) -> None:
+        if self.open.pop(sub_id, None) is not None:
+            for account in self._accounts:
+                account.subscriptions -= 1
+
+    def _over_rate(self, message: wire.ClientMessage) -> list[Effect]:
+        """Refuse a message that came too fast, in the form that its kind has; ending something is always taken."""
+        match message:
+            case wire.Publish(event) | wire.Authenticate(event):
+                return [Send(wire.ok(event.id, False, TOO_FAST), "event")]
+            case wire.BadEvent(event_id, _):
+                return [Send(wire.ok(event_id, False, TOO_FAST), "event")]
+            case wire.Request(sub_id, _):
+                return [*self._end(sub_id), Send(wire.closed(sub_id, TOO_FAST), "request")]
+            case wire.Count(sub_id, _):
+                return [Send(wire.closed(sub_id, TOO_FAST), "request")]
+            case wire.Close():
+                return self._effects(message)
+            case _:
+                return [Send(wire.notice(TOO_FAST), "message")]

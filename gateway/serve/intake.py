@@ -15,13 +15,15 @@ from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.config import Relay
 from gateway.facts import SALT_BYTES, Vanished, draft, event_draft
-from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX
+from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX, RATED_KEYS_MAX
 from gateway.nostr import message as wire
 from gateway.nostr.event import GIFT_WRAP, VANISH, Event, Keeping, keeping, stored_form
-from gateway.nostr.policy import Context, Reject, judge
+from gateway.nostr.policy import Context, Reject, Sender, judge
+from gateway.nostr.rules import Rules, rules_of
 from gateway.nostr.signature import Claim
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
+from gateway.serve.plugin import Plugin
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView, Standing
 
@@ -44,6 +46,7 @@ ANSWERS: dict[Standing, Verdict] = {
     Standing.VANISHED: (False, "blocked: its author, or whom it is for, asked to vanish"),
 }
 ALL_RELAYS = "ALL_RELAYS"
+NOBODY = Sender()
 STORED: Verdict = (True, "")
 FORGED: Verdict = (False, "invalid: the signature does not verify")
 LOG_FAILED: Verdict = (False, "error: the log takes no records now")
@@ -64,12 +67,21 @@ class Intake:
         assert isinstance(view, EventsView)
         self._limits, self._clock, self._ledger = limits, clock, ledger
         self._verifier, self._deliver, self._view = verifier, deliver, view
+        policy, configured = limits.policy, rules_of(limits.policy)
+        self._plugin = Plugin(policy.plugin, policy.plugin_s_max) if policy.plugin else None
+        self._rates: LRUCache[str, tuple[float, int]] = LRUCache(RATED_KEYS_MAX)  # key -> (events left, at ms)
+        self.rules: Callable[[str], tuple[Rules, ...]] = lambda _: (configured,)
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
 
-    async def take(self, relay_key: str, events: Sequence[Event], keys: frozenset[str] = frozenset()) -> list[Answer]:
-        """Answer each event with its OK, in any order; ``keys`` are those that their session has proved.
+    async def leave(self) -> None:
+        """End what was started for it: the operator's policy."""
+        if self._plugin is not None:
+            await self._plugin.end()
+
+    async def take(self, relay_key: str, events: Sequence[Event], sender: Sender = NOBODY) -> list[Answer]:
+        """Answer each event with its OK, in any order.
 
         Cancelled: what was submitted may still be stored.
         """
@@ -78,9 +90,9 @@ class Intake:
             done = trio.Event()
             fresh, others, later = self._claim(relay_key, events, done)
             try:
-                verdicts = self._decide(relay_key, fresh, keys)
+                verdicts = self._decide(relay_key, fresh, sender)
                 open_ones = [event for event, verdict in zip(fresh, verdicts, strict=True) if verdict is None]
-                outcome = iter(await self._keep(relay_key, open_ones))
+                outcome = iter(await self._keep(relay_key, open_ones, sender))
             finally:
                 for event in fresh:
                     del self._in_flight[relay_key, event.id]
@@ -109,35 +121,63 @@ class Intake:
                 others.add(holder)
         return fresh, others, later
 
-    def _decide(self, relay_key: str, events: Sequence[Event], keys: frozenset[str]) -> list[Verdict | None]:
+    def _decide(self, relay_key: str, events: Sequence[Event], sender: Sender) -> list[Verdict | None]:
         """Answer what needs no signature check; None for what is to be verified and kept."""
-        context = Context(self._limits, self._clock.now_ms() // 1000, keys)
+        now_ms = self._clock.now_ms()
+        context = Context(self._limits, now_ms // 1000, sender, self.rules(relay_key))
         verdicts: list[Verdict | None] = []
         for event, standing in zip(events, self._view.standings(relay_key, events), strict=True):
             ruling = judge(event, context)
             if isinstance(ruling, Reject):
                 verdicts.append((False, ruling.reason))
+            elif standing is not Standing.KNOWN and self._writes_too_fast(event.pubkey, now_ms):
+                verdicts.append((False, "rate-limited: this key writes too fast"))
             else:
                 verdicts.append(None if keeping(event.kind) is Keeping.NONE else ANSWERS.get(standing))
         return verdicts
 
-    async def _keep(self, relay_key: str, events: Sequence[Event]) -> list[Verdict]:
-        """Verify and record; one answer for each."""
+    def _writes_too_fast(self, pubkey: str, now_ms: int) -> bool:
+        per_minute = self._limits.policy.events_per_minute_per_key
+        if not per_minute:
+            return False
+        left, at_ms = self._rates.get(pubkey, (float(per_minute), now_ms))
+        left = min(per_minute, left + max(0, now_ms - at_ms) * per_minute / 60_000)
+        self._rates[pubkey] = (max(0.0, left - 1) if left >= 1 else left, now_ms)
+        return left < 1
+
+    async def _keep(self, relay_key: str, events: Sequence[Event], sender: Sender) -> list[Verdict]:
+        """Verify, ask the operator's policy, and record; one answer for each."""
         if not events:
             return []
         verdicts = await self._verifier.verify([Claim(event.pubkey, event.id, event.sig) for event in events])
         good = [event for event, holds in zip(events, verdicts, strict=True) if holds]
+        turned_down = await self._ask_plugin(good, sender)
         kept = []
         for event in good:
+            if event.id in turned_down:
+                continue
             if keeping(event.kind) is Keeping.NONE:
                 self._deliver(relay_key, event, stored_form(event))
             else:
                 kept.append(event)
         failed = await self._record(relay_key, kept)
         return [
-            (LOG_FAILED if failed else self._outcome(relay_key, event)) if holds else FORGED
+            (turned_down.get(event.id) or (LOG_FAILED if failed else self._outcome(relay_key, event)))
+            if holds
+            else FORGED
             for event, holds in zip(events, verdicts, strict=True)
         ]
+
+    async def _ask_plugin(self, events: Sequence[Event], sender: Sender) -> dict[str, Verdict]:
+        """Give the answers to those that the operator's own policy does not let pass."""
+        if self._plugin is None:
+            return {}
+        found = {}
+        for event in events:
+            verdict = await self._plugin.ask(event, sender.address, self._clock.now_ms())
+            if verdict is not None:
+                found[event.id] = verdict
+        return found
 
     async def _record(self, relay_key: str, events: Sequence[Event]) -> bool:
         """Append the events and wait until the view has them; True where the log has failed."""

@@ -13,15 +13,18 @@ from typing import Protocol, assert_never
 import cbor2
 import msgspec
 import trio
+from cachetools import LRUCache
 
 from gateway.config import Config
 from gateway.facts import SALT_BYTES
-from gateway.limits import BATCHES_MAX, STORED_BYTES
+from gateway.limits import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.nostr import message as wire
+from gateway.nostr.account import Account, Budget
 from gateway.nostr.event import Event, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.hyperloglog import HyperLogLog, hll_offset
 from gateway.nostr.info import Presentation, document
+from gateway.nostr.policy import Sender
 from gateway.nostr.reader import Reader
 from gateway.nostr.session import Count, Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from gateway.replication.grant import Grant
@@ -55,7 +58,14 @@ class NostrService:
         view = ledger.views["events"]
         assert isinstance(view, EventsView)
         self.limits, self.metrics, self.log, self.view = config.relay, metrics, ledger.log, view
-        self.clock = clock
+        self.clock, limits = clock, config.relay
+        self.budget = Budget(limits.messages_per_s_max, limits.bytes_per_s_max)
+        self.address_budget = Budget(
+            limits.messages_per_s_per_address_max,
+            limits.bytes_per_s_per_address_max,
+            limits.subscriptions_per_address_max,
+        )
+        self._accounts: LRUCache[str, Account] = LRUCache(ACCOUNTS_MAX)
         self.replicate: Callable[[Socket, Grant], Replica] | None = None
         self.refusals = Refusals()
         self.verifier = Verifier()
@@ -63,16 +73,27 @@ class NostrService:
         self.scan = EventScan(view)
         self.intake = Intake(config.relay, clock, ledger, self.verifier, self.live.deliver)
 
+    def account(self, address: str) -> Account:
+        """Give what the connections of an address use together; at `ACCOUNTS_MAX` the least recent starts afresh."""
+        found = self._accounts.get(address)
+        if found is None:
+            found = self._accounts[address] = Account(self.address_budget)
+        return found
+
     def introduce(self, names: Callable[[str, str], bool]) -> None:
         """Tell how to know whether a URL (first) is that of a relay (its key, second)."""
         self.intake.names = names
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Verify signatures and send live rows, for ever."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.verifier.run)
-            await nursery.start(self.live.run)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.verifier.run)
+                await nursery.start(self.live.run)
+                task_status.started()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.intake.leave()
 
     async def serve(self, socket: Socket, grant: Grant) -> None:
         """Serve one connection until it ends."""
@@ -100,7 +121,12 @@ class Connection:
         self._storing = 0
         self._stored = trio.lowlevel.ParkingLot()
         challenge = service.clock.random_bytes(CHALLENGE_BYTES).hex()
-        self._session = Session(service.limits, challenge, lambda url: service.intake.names(url, grant.relay_key))
+        self._session = Session(
+            service.limits,
+            challenge,
+            lambda url: service.intake.names(url, grant.relay_key),
+            (Account(service.budget), service.account(socket.peer)),
+        )
         self._open: dict[str, Subscription] = {}
         self._replica: Replica | None = None
 
@@ -112,12 +138,13 @@ class Connection:
 
     async def take(self, messages: Sequence[str | bytes]) -> None:
         """Do what the messages of one read ask for."""
-        for effect in self._session.take(messages, self._now_s()):
+        for effect in self._session.take(messages, self._service.clock.now_ms()):
             if self._socket.is_open:
                 await self._carry_out(effect)
 
     def leave(self) -> None:
         """End everything that is open."""
+        self._session.leave()
         for subscription in self._open.values():
             self._service.live.close(self._grant.relay_key, subscription)
         self._open.clear()
@@ -156,11 +183,8 @@ class Connection:
         while self._storing >= count:
             await self._stored.park()
 
-    def _now_s(self) -> int:
-        return self._service.clock.now_ms() // 1000
-
     def _reader(self) -> Reader:
-        return self._session.reader(self._now_s())
+        return self._session.reader(self._service.clock.now_ms() // 1000)
 
     async def _store(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         """Store a batch and answer it, while the next ones are read: an fsync is waited for by nobody else."""
@@ -172,7 +196,7 @@ class Connection:
 
     async def _answer(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         service = self._service
-        answers = await service.intake.take(self._grant.relay_key, events, keys)
+        answers = await service.intake.take(self._grant.relay_key, events, Sender(keys, self._socket.peer))
         for result, count in Counter(answer.result for answer in answers).items():
             service.metrics.relay_events.labels(result).inc(count)
             if result not in GOOD:

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from gateway.config import Relay
+from gateway.config import Policy, Relay
 from gateway.nostr.info import HEADERS, Presentation, document, supported_nips
 
 SHOWN = {
@@ -36,6 +36,12 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
         "private_kinds",
         "auth_at_connect",
         "count_max",
+        "messages_per_s_max",
+        "messages_per_s_per_address_max",
+        "bytes_per_s_max",
+        "bytes_per_s_per_address_max",
+        "subscriptions_per_address_max",
+        "policy",
     }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}
 
@@ -63,6 +69,14 @@ def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
 )
 def test_a_nip_is_named_exactly_while_the_configuration_does_it(limits: Relay, nip: int, *, shown: bool) -> None:
     assert (nip in supported_nips(limits)) is shown
+
+
+def test_an_allow_list_is_a_restriction_that_is_shown() -> None:
+    for policy in (Policy(allow_kinds=(1,)), Policy(allow_keys=("0" * 64,)), Policy(allow_addresses=("::1",))):
+        shown = json.loads(document(Relay(policy=policy), Presentation("r"), "1.0"))
+        assert shown["limitation"]["restricted_writes"] is True
+    shown = json.loads(document(Relay(policy=Policy(block_kinds=(1,))), Presentation("r"), "1.0"))
+    assert shown["limitation"]["restricted_writes"] is False
 
 
 def test_a_browser_may_read_it_from_anywhere() -> None:

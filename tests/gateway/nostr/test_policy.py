@@ -7,7 +7,8 @@ import pytest
 
 from gateway.config import Relay
 from gateway.nostr.event import Event, difficulty
-from gateway.nostr.policy import Accept, Context, Reject, judge
+from gateway.nostr.policy import Accept, Context, Reject, Sender, judge
+from gateway.nostr.rules import Rules
 from tests.signing import BOB, NOW_S, pubkey, signed, signed_fields
 
 LIMITS = Relay(event_tags_max=2, content_chars_max=5, created_at_ahead_s_max=60)
@@ -70,13 +71,19 @@ def test_difficulty_counts_the_leading_zero_bits() -> None:
     assert [difficulty(text.ljust(64, "0")) for text in ("8", "4", "1", "08", "00f", "000")] == [0, 1, 3, 4, 8, 256]
 
 
+def test_every_set_of_rules_has_to_let_an_event_pass() -> None:
+    lists = (Rules(), Rules(block_keys=frozenset({pubkey(BOB)})))
+    assert judge(signed(), Context(LIMITS, NOW_S, rules=lists)) == Accept()
+    assert isinstance(judge(signed(BOB), Context(LIMITS, NOW_S, rules=lists)), Reject)
+
+
 def test_a_protected_event_is_taken_from_its_author_alone() -> None:
     event = signed(tags=[["-"]])
-    assert judge(event, Context(LIMITS, NOW_S, frozenset({event.pubkey}))) == Accept()
+    assert judge(event, Context(LIMITS, NOW_S, Sender(frozenset({event.pubkey})))) == Accept()
     prefixes = [
         verdict.reason.partition(":")[0]
         for keys in (frozenset(), frozenset({pubkey(BOB)}))
-        if isinstance(verdict := judge(event, Context(LIMITS, NOW_S, keys)), Reject)
+        if isinstance(verdict := judge(event, Context(LIMITS, NOW_S, Sender(keys))), Reject)
     ]
     assert prefixes == ["auth-required", "restricted"]
 

@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 from gateway.config import Relay
 from gateway.limits import AUTH_SKEW_S_MAX
 from gateway.nostr import session as module
+from gateway.nostr.account import Account, Budget
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed, signed_fields
 
 LIMITS = Relay(subscriptions_max=2, filters_max=2, subid_chars_max=8)
 
 
-def session_of(limits: Relay = LIMITS) -> Session:
-    return Session(limits, "challenge", lambda url: url == "wss://us.example/relay")
+def session_of(limits: Relay = LIMITS, *accounts: Account) -> Session:
+    return Session(limits, "challenge", lambda url: url == "wss://us.example/relay", accounts)
 
 
 def take(session: Session, *frames: Any) -> list[Effect]:
-    return session.take([json.dumps(frame, separators=(",", ":")) for frame in frames], NOW_S)
+    return session.take([json.dumps(frame, separators=(",", ":")) for frame in frames], NOW_S * 1000)
 
 
 def test_neighbouring_events_are_one_batch_and_a_request_between_parts_them() -> None:
@@ -145,6 +146,41 @@ def test_an_auth_frame_without_an_event_gets_a_notice(frame: list[Any]) -> None:
     assert answer(effect)[0] == "NOTICE"
 
 
+def test_a_message_that_comes_too_fast_is_refused_in_the_form_of_its_kind() -> None:
+    session = session_of(LIMITS, Account(Budget(messages_per_s=1)))
+    frames = [
+        ["REQ", "x", {}],
+        ["EVENT", signed_fields()],
+        ["REQ", "x", {}],
+        ["COUNT", "y", {}],
+        ["AUTH", proof()],
+        ["EVENT", {**signed_fields(), "content": "changed"}],
+        ["REQ"],
+        ["CLOSE", "x"],
+    ]
+    first, event, ended, request, count, auth, bad, notice, close = take(session, *frames)
+    assert isinstance(first, Subscribe)
+    assert isinstance(ended, Unsubscribe)
+    assert isinstance(close, Unsubscribe)
+    verbs = [answer(one)[0] for one in (event, request, count, auth, bad, notice)]
+    assert verbs == ["OK", "CLOSED", "CLOSED", "OK", "OK", "NOTICE"]
+    assert all(answer(one)[-1].startswith("rate-limited: ") for one in (event, request, count, auth, bad, notice))
+    later = session.take([json.dumps(["REQ", "x", {}])], (NOW_S + 1) * 1000)
+    assert isinstance(later[0], Subscribe)
+
+
+def test_connections_of_one_address_share_its_subscriptions_and_give_them_back() -> None:
+    shared = Account(Budget(subscriptions=2))
+    one, two = session_of(LIMITS, shared), session_of(LIMITS, shared)
+    take(one, ["REQ", "a", {}], ["REQ", "a", {}], ["REQ", "b", {}])
+    [refused] = take(two, ["REQ", "a", {}])
+    assert answer(refused)[2].startswith("rate-limited: ")
+    assert isinstance(take(one, ["REQ", "a", {"kinds": [1]}])[0], Subscribe)
+    one.leave()
+    assert isinstance(take(two, ["REQ", "a", {}])[0], Subscribe)
+    assert shared.subscriptions == 1
+
+
 def test_private_kinds_are_asked_for_only_behind_a_proof() -> None:
     session = session_of()
     asked = ["REQ", "x", {"kinds": [1_059]}]
@@ -161,9 +197,9 @@ def test_private_kinds_are_asked_for_only_behind_a_proof() -> None:
 def test_replication_frames_are_handed_on_as_they_came_and_take_the_place_of_a_subscription() -> None:
     session = session_of()
     text = '["REQ", "r", {"relayID":"' + "0" * 64 + '"}]'
-    assert session.take([text], NOW_S) == [Replicate((text,))]
+    assert session.take([text], NOW_S * 1000) == [Replicate((text,))]
     take(session, ["REQ", "r", {}])
-    assert session.take([text], NOW_S) == [Unsubscribe("r"), Replicate((text,))]
+    assert session.take([text], NOW_S * 1000) == [Unsubscribe("r"), Replicate((text,))]
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.randoms())
@@ -176,7 +212,7 @@ def test_never_more_than_the_limit_is_open(ids: list[str], random: Any) -> None:
 
 def test_neighbouring_rows_are_handed_on_together() -> None:
     row = '["EVENT",{"relayID":"x"}]'
-    effects = session_of().take([row, row, '["CLOSE","a"]', row], NOW_S)
+    effects = session_of().take([row, row, '["CLOSE","a"]', row], NOW_S * 1000)
     assert effects == [Replicate((row, row)), Unsubscribe("a"), Replicate((row,))]
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from coincurve import PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Config, Relay
+from gateway.config import Config, Policy, Relay
 from gateway.limits import BACKLOG_BYTES_MAX, BATCHES_MAX
 from gateway.nostr.hyperloglog import HyperLogLog
 from gateway.nostr.info import Presentation
@@ -23,6 +24,7 @@ from gateway.views import events, eventscan
 from gateway.views.events import EventsView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
+from tests.gateway.serve.test_plugin import ANSWER, script
 from tests.gateway.views.test_eventscan import FILTERS
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed_fields
 
@@ -680,3 +682,38 @@ async def test_the_end_says_whether_there_is_more(filters: list[dict[str, Any]],
         socket.say(["REQ", "x", *filters], ["REQ", "y", {"ids": [event["id"] for event in events_held], "limit": 4}])
         ends = [frame for frame in await socket.hear("EOSE", 2) if frame[0] == "EOSE"]
         assert ends == [["EOSE", "x", *hint], ["EOSE", "y", ["more"]]]
+
+
+async def test_the_operators_lists_and_rates_hold() -> None:
+    policy = Policy(block_keys=(pubkey(BOB),), events_per_minute_per_key=2)
+    async with bench(Relay(policy=policy)) as here:
+        assert (await here.publish(signed_fields(BOB)))[0][3].startswith("blocked: ")
+        answers = await here.publish(*(signed_fields(content=str(at)) for at in range(4)))
+        assert sorted(answer[2] for answer in answers) == [False, False, True, True]
+        assert all(answer[2] or answer[3].startswith("rate-limited: ") for answer in answers)
+        here.clock.advance(60)
+        assert (await here.publish(signed_fields(content="later")))[0][2] is True
+
+
+async def test_a_plugin_decides_after_the_signature_and_before_the_log(tmp_path: Path) -> None:
+    command = script(tmp_path, ANSWER.format(rest='"action": asked["event"]["content"]'))
+    async with bench(Relay(policy=Policy(plugin=command, plugin_s_max=60))) as here:
+        actions = ("accept", "reject", "shadowReject")
+        socket = here.connect()
+        socket.say(*(["EVENT", signed_fields(content=action)] for action in actions))
+        heard = {frame[1]: frame[2] for frame in await socket.hear("OK", 3)}
+        assert [heard[signed_fields(content=action)["id"]] for action in actions] == [True, False, True]
+        assert here.ledger.log.durable_size == 1
+
+
+async def test_an_address_has_so_many_subscriptions_over_all_its_connections() -> None:
+    async with bench(Relay(subscriptions_per_address_max=1)) as here:
+        one, two = here.connect(), here.connect()
+        one.say(["REQ", "x", {}])
+        await one.hear("EOSE")
+        two.say(["REQ", "x", {}])
+        assert (await two.hear("CLOSED"))[0][2].startswith("rate-limited: ")
+        one.close()
+        await one.silence()
+        two.say(["REQ", "x", {}])
+        await two.hear("EOSE")
