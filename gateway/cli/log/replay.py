@@ -3,65 +3,116 @@
 import json
 import sqlite3
 from contextlib import ExitStack, closing
+from os.path import join
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.recovery import read_state
 from eventlog.disk.segments import Segments
-from eventlog.view import TableView
+from eventlog.disk.snapshots import directory_of, names
+from eventlog.disk.store import LOG_DIRECTORY
+from eventlog.snapshot import candidates
+from eventlog.view import TableView, bookmark_of
 from gateway.cli.log.opening import DATA, Instant, opened
 from gateway.cli.log.show import plain
+from gateway.errors import Unavailable
 from gateway.facts import refuse_unknown
 
 
 @click.command()
 @DATA
 @click.option("--at", "at", type=Instant(), help="The time (ISO 8601) or the last record's seq. [default: now]")
-@click.option("--view", "names", multiple=True, help="Only this view; again for more. [default: all]")
-def replay(data: Path, at: tuple[int | None, int | None] | None, names: tuple[str, ...]) -> None:
+@click.option("--view", "wanted", multiple=True, help="Only this view; again for more. [default: all]")
+def replay(data: Path, at: tuple[int | None, int | None] | None, wanted: tuple[str, ...]) -> None:
     """Print the state as it was at a time or a record, as JSON.
 
     Who was registered, which tokens were live, what was still to do: the records up to that moment
-    are folded anew, in memory; nothing is sent and nothing is written.
+    are folded anew, in memory; nothing is sent and nothing is written. What retention took is carried by
+    a snapshot of the view; moments before its oldest one cannot be shown.
 
     \b
     Examples:
       heliograph log replay --at 2026-11-22T18:00:00Z --view devices
       heliograph log replay --at 4711 --view tokens --view relays
     """
-    classes = _view_classes(names)
+    classes = _view_classes(wanted)
     until_ns, last_seq = at or (None, None)
     with opened(data) as (origin, segments), ExitStack() as stack:
-        views = [view(stack.enter_context(closing(sqlite3.connect(":memory:")))) for view in classes]
-        position = _fold(segments, views, until_ns, last_seq)
-        click.echo(json.dumps({"origin": origin.name, "records": position, "views": _rows(views)}, ensure_ascii=False))
+        log_directory = str(data / LOG_DIRECTORY)
+        stop = _stop(segments, until_ns, last_seq)
+        state = read_state(RealDisk(), log_directory)
+        views = [
+            _begun(stack, view, log_directory, segments, (origin.name, state.floor(view.kinds), stop))
+            for view in classes
+        ]
+        _fold(segments, views, stop)
+        click.echo(json.dumps({"origin": origin.name, "records": stop, "views": _rows(views)}, ensure_ascii=False))
 
 
-def _view_classes(names: tuple[str, ...]) -> list[type[TableView]]:
+def _view_classes(wanted: tuple[str, ...]) -> list[type[TableView]]:
     from gateway.serve.app import VIEWS  # noqa: PLC0415 - loads the whole server; only this command needs its views
 
     known = {view.name: view for view in VIEWS}
-    for name in names:
+    for name in wanted:
         if name not in known:
             raise click.BadParameter(f"there is no view {name!r}; there are {', '.join(sorted(known))}")
-    return [known[name] for name in names or known]
+    return [known[name] for name in wanted or known]
 
 
-def _fold(segments: Segments, views: list[TableView], until_ns: int | None, last_seq: int | None) -> int:
-    """Fold up to the first record after the moment: the log's order is the order in which things came true."""
-    stop = segments.end_seq if last_seq is None else min(last_seq + 1, segments.end_seq)
-    position = 0
-    for piece in segments.pieces(0, stop):
-        late = next((at for at, one in enumerate(piece) if until_ns is not None and one.ts_ns > until_ns), None)
-        records = piece[:late]
-        refuse_unknown(records)
-        position += len(records)
-        for view in views:
-            view.apply(records, position)
+def _stop(segments: Segments, until_ns: int | None, last_seq: int | None) -> int:
+    """Find the first record after the moment: the log's order is the order in which things came true."""
+    end = segments.end_seq if last_seq is None else min(last_seq + 1, segments.end_seq)
+    if until_ns is None:
+        return end
+    for piece in segments.pieces(segments[0].first_seq, end):
+        late = next((record.seq for record in piece if record.ts_ns > until_ns), None)
         if late is not None:
-            break
-    return position
+            return late
+    return end
+
+
+def _begun(
+    stack: ExitStack, view: type[TableView], log_directory: str, segments: Segments, place: tuple[str, int, int]
+) -> TableView:
+    """Make a view that can be folded up to the moment: a new one, or from a snapshot where retention took its records.
+
+    Raises Unavailable where neither will do.
+    """
+    origin, floor, stop = place
+    if floor == 0:
+        return view(stack.enter_context(closing(sqlite3.connect(":memory:"))))
+    there = names(log_directory)
+    for name in candidates(there, view.name, floor=floor, size=stop):
+        db = stack.enter_context(closing(sqlite3.connect(":memory:")))
+        with closing(sqlite3.connect(_read_only(join(directory_of(log_directory), str(name))), uri=True)) as stored:
+            stored.backup(db)
+        root = segments.root_at(name.position)
+        if root is not None and bookmark_of(db) == (view.version, origin, name.position, root):
+            return view(db)
+    first = min(
+        (one.position for one in candidates(there, view.name, floor=floor, size=segments.end_seq)), default=None
+    )
+    way_on = "no snapshot of it is there" if first is None else f"the first that can be shown is record {first - 1}"
+    raise Unavailable(f"retention took records before {floor} that the view {view.name!r} needs; {way_on}")
+
+
+def _read_only(path: str) -> str:
+    """Name a database so that SQLite writes nothing beside it."""
+    return f"file:{quote(path)}?mode=ro&immutable=1"
+
+
+def _fold(segments: Segments, views: list[TableView], stop: int) -> None:
+    """Fold what each view has not taken in yet."""
+    for records in segments.pieces(min((view.position for view in views), default=stop), stop):
+        refuse_unknown(records)
+        end = records[-1].seq + 1
+        for view in views:
+            if view.position < end:
+                view.apply([record for record in records if record.seq >= view.position], end)
 
 
 def _rows(views: list[TableView]) -> dict[str, Any]:

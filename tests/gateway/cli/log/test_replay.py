@@ -1,13 +1,24 @@
 """The state is shown as it was at a time or a record, and nothing is changed by looking."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from eventlog.chronicle import ENTRIES
+from eventlog.chronicle import ENTRIES, Retained
+from eventlog.chronicle import draft as entry_draft
+from eventlog.disk import durable
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.log import open_log
+from eventlog.disk.snapshots import take
+from eventlog.disk.views import open_views
+from eventlog.retention import State, encode
 from gateway.cli.main import exit_code
-from tests.gateway.cli.log.calls import run
+from tests.eventlog.logs import running
+from tests.eventlog.words import WordsView, said
+from tests.fakes import FakeClock
+from tests.gateway.cli.log.calls import AT, SECOND, run
 
 
 @pytest.mark.parametrize(
@@ -47,3 +58,32 @@ async def test_a_replay_changes_nothing(data: Path) -> None:
     run("stats", "--data", str(data))
     run("verify", "--data", str(data))
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before  # noqa: ASYNC240
+
+
+async def test_above_retention_a_snapshot_carries_what_is_gone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    log_directory = str(data / "log")
+    words = [b"w%d" % (n % 7) for n in range(40)]
+    async with running(open_log(data, FakeClock(), segment_bytes_max=900)) as log:
+        for at, word in enumerate(words):
+            await log.append_many([said(word, AT + at * SECOND)])
+            if at in (14, 29):
+                views = open_views(log, data / "views", [WordsView])
+                take(log_directory, str(data / "views"), ["words"], origin=log.origin)
+                views["words"].db.close()
+        await log.append_many([entry_draft(Retained(20, ()), AT + 40 * SECOND)])
+    for path in [one for one in sorted((data / "log").glob("*.evl")) if int(one.stem) < 15][:-1]:
+        path.unlink()
+    first = min(int(one.stem) for one in (data / "log").glob("*.evl"))
+    durable.replace(RealDisk(), str(data / "log" / "retention"), encode(State(first, {}, done=True)))
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    for at in (14, 15, 28, 29, 35, 39):
+        result = run("replay", "--data", str(data), "--at", str(at))
+        assert result.exit_code == 0, result.exception
+        rows = json.loads(result.stdout)["views"]["words"]["tables"]["words"]
+        assert {row["word"]: row["times"] for row in rows} == Counter(word.decode() for word in words[: at + 1])
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    early = run("replay", "--data", str(data), "--at", "13")
+    assert early.exception is not None
+    assert exit_code(early.exception) == 3
+    assert "the first that can be shown is record 14" in str(early.exception)
