@@ -67,7 +67,7 @@ class Phone:
 
     def _arrived(self, notification_id: str) -> list[dict[str, Any]]:
         taken = [send["message"] for send in self._fake.sent if send["status"] == 200]
-        return [message for message in taken if message["data"]["notification_id"] == notification_id]
+        return [message for message in taken if message["data"].get("notification_id") == notification_id]
 
     async def message(self, notification_id: str, s_max: float) -> dict[str, Any]:
         """Wait for a notification to arrive; raises StoryBroken when it has not within ``s_max`` seconds."""

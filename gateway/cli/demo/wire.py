@@ -90,7 +90,7 @@ class Wire:
             match frame:
                 case ["EVENT", _, row]:
                     found.append(row)
-                case ["EOSE", _]:
+                case ["EOSE", _, *_]:  # NIP-67 may add whether that was all
                     return found
                 case ["CLOSED", _, reason]:
                     raise ConnectionRefusedError(reason)
