@@ -54,7 +54,7 @@ def show(
     wanted = _filter(kinds, subject, since, until)
     with opened(data) as (_, segments):
         stop = segments.end_seq if last is None else min(last + 1, segments.end_seq)
-        records = chain.from_iterable(segments.pieces(first, stop))
+        records = chain.from_iterable(segments.pieces(max(first, segments.first_seq), stop))
         try:
             for record in islice(filter(wanted, records), limit):
                 click.echo(json.dumps(describe(record), ensure_ascii=False))
