@@ -163,6 +163,9 @@ RAMP_BURST_MS = 50
 """Sends a second when a project comes back, the time in which that doubles, and the time after which nothing is held
 back any more (20,000 a second by then); sends that may leave together, in ms of the rate: how often it is looked at."""
 
+RAMP_BACKLOG = 1_000
+"""Deliveries in the outbox at a start from which the start, too, begins on the ramp."""
+
 TOKEN_AHEAD_S = 300.0
 """An OAuth token is refreshed this long before it ends (google-auth: 225 s)."""
 
@@ -402,6 +405,10 @@ BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""
 
 # -- a failing disk ---------------------------------------------------------------------------------------------------
+
+CLOCK_JUMP_MS_MAX = 86_400_000
+"""How far a clock may have been wrong: what is remembered against repeats is kept a day longer than by the clock alone,
+and a time that lies farther ahead than any of ours can is taken for one that a wrong clock wrote."""
 
 FAILURE_TOLD_S = 60.0
 """A log that cannot be reopened is told of again so often: the line that an operator finds must not be days old."""

@@ -62,9 +62,7 @@ class Breaker:
             return
         self._failures = 0
         if self.state == "probing":
-            self._turn("ramp")
-            self._ramp_ms = self._level_ms = now_ms
-            self._level = 1.0
+            self.begin_slowly(now_ms)
 
     def failed(self, begun: int, now_ms: int, asked_ms: int, dice: float) -> None:
         """Hear that the service did not; ``asked_ms`` is what its Retry-After asks, ``dice`` a number from 0 to 1."""
@@ -80,6 +78,12 @@ class Breaker:
         """Let nothing begin before then; of several stops the last end counts."""
         self._until_ms = max(until_ms, self._until_ms)
         self._turn("open")
+
+    def begin_slowly(self, now_ms: int) -> None:
+        """Begin on the ramp: after a start with a backlog."""
+        self._turn("ramp")
+        self._ramp_ms = self._level_ms = now_ms
+        self._level = 1.0
 
     def next_ms(self, now_ms: int) -> int | None:
         """When it may admit a send by itself; None where that is not a matter of time."""

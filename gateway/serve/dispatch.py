@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from eventlog.record import Record
 from gateway.facts import Accepted, Deferred, fact_of
-from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RETRY_MS_MIN, SWEEP_S
+from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RAMP_BACKLOG, RETRY_MS_MIN, SWEEP_S
 from gateway.push.breaker import Breaker
 from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
@@ -92,6 +92,8 @@ class Dispatcher:
         try:
             for tenant, project in self._outbox.lanes():
                 self._turns.mark(tenant, project)
+                if self._outbox.queued_all() > RAMP_BACKLOG:
+                    self.breakers[project].begin_slowly(self._clock.now_ms())
             async with AsyncExitStack() as entered, trio.open_nursery() as outer:
                 for way in dict.fromkeys(self._ways.values()):
                     await entered.enter_async_context(way)
@@ -235,7 +237,7 @@ class Dispatcher:
         if text is None:
             return Decision(settled(delivery, "failed", "erased"))
         verdict = await way.send(delivery, text[0], dry_run=text[1])
-        if isinstance(verdict, Transient):
+        if isinstance(verdict, Transient) and verdict.scope == "project":
             self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
         state = self._projects[delivery.project]
         return decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
