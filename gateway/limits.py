@@ -410,6 +410,10 @@ CLOCK_JUMP_MS_MAX = 86_400_000
 """How far a clock may have been wrong: what is remembered against repeats is kept a day longer than by the clock alone,
 and a time that lies farther ahead than any of ours can is taken for one that a wrong clock wrote."""
 
+CLOCK_JUMP_MS_MAX = 86_400_000
+"""How far a clock may have been wrong: what is remembered against repeats is kept a day longer than by the clock alone,
+and a time that lies farther ahead than any of ours can is taken for one that a wrong clock wrote."""
+
 FAILURE_TOLD_S = 60.0
 """A log that cannot be reopened is told of again so often: the line that an operator finds must not be days old."""
 

@@ -20,12 +20,13 @@ class Attempts:
 
     def failed(self, address: str, now_ms: int) -> bool:
         """Count one failure; tell whether the address was blocked already (then it does not count)."""
-        if now_ms < self._blocked_until.get(address, 0):
+        # Wall time may be put back: a block lasts no longer than it was meant to, a failure of the future counts not.
+        if now_ms < self._blocked_until.get(address, 0) <= now_ms + self.block_ms:
             return True
         self._blocked_until.pop(address, None)
         times = self._failures.setdefault(address, deque())
         self._failures.move_to_end(address)
-        while times and times[0] <= now_ms - self.window_ms:
+        while times and not now_ms - self.window_ms < times[0] <= now_ms:
             times.popleft()
         times.append(now_ms)
         if len(times) >= self.count_max:

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from gateway.config import Tokens
 from gateway.errors import ApiRefused, Unavailable
 from gateway.facts import SALT_BYTES, Fact, TokenIssued, TokenRevoked, draft
-from gateway.limits import OWN_TOKENS_MAX, REVOKE_S_MAX
+from gateway.limits import FRESH_MS, OWN_TOKENS_MAX, REVOKE_S_MAX
 from gateway.replication.payload import Issue, Once, Refresh, Revoke
 from gateway.replication.registration import INTERNAL
 from gateway.replication.token import ACCESS, REPLICATION, Claims, TokenInvalid, mint, open_token, token_hash
@@ -63,9 +63,10 @@ class TokenDesk:
             self._owned(worker, asked.relay_key)
             self._unused(worker, asked.once)
             subject = self._tokens.subject(asked.relay_key, asked.pubkey or "")
-            if subject.revoked_ms and (asked.once is None or asked.once.issued_ms < subject.revoked_ms):
-                raise ApiRefused(400, "token-revoked")
             now_ms = self._clock.now_ms()
+            revoked_ms = _believable(subject.revoked_ms, now_ms)
+            if revoked_ms and (asked.once is None or asked.once.issued_ms < revoked_ms):
+                raise ApiRefused(400, "token-revoked")
             claims = Claims(
                 expires_at=now_ms + self._ttl_ms(asked.ttl_s),
                 issued_at=now_ms,
@@ -127,7 +128,7 @@ class TokenDesk:
             now_ms = self._clock.now_ms()
             if kept and now_ms < kept.refresh_after_ms and kept.sequence > subject.revoked_through:
                 return kept
-            if signed_ms < subject.revoked_ms:
+            if signed_ms < _believable(subject.revoked_ms, now_ms):
                 return None
             claims = Claims(now_ms + self._ttl_ms(None), now_ms, None, "", relay_key, ACCESS, _standing(subject))
             minted = self._own[worker, relay_key] = await self._give(worker, claims, None)
@@ -210,6 +211,14 @@ class TokenDesk:
         subject = pseudonym(self._key, relay_key, pubkey or "")
         salt = self._clock.random_bytes(SALT_BYTES)
         return await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns(), subject=subject, salt=salt)])
+
+
+def _believable(revoked_ms: int, now_ms: int) -> int:
+    """Give the time of a revocation; 0 for one in the future, which a clock that ran ahead wrote.
+
+    The tokens of then stay revoked, by their sequence; new ones are not refused until that future has come.
+    """
+    return revoked_ms if revoked_ms <= now_ms + FRESH_MS else 0
 
 
 def _standing(subject: Subject) -> int:

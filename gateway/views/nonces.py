@@ -1,7 +1,8 @@
 """Nonces: which envelopes were taken in, until they expire (push §3).
 
 Invariant: a nonce is known from the record that used it until its envelope's ``expiresAt``; rows are pruned by the
-records' own times, so that a replay prunes alike. What has expired may still have a row: ask with the time.
+records' own times, so that a replay prunes alike, and a day later than that: a clock that ran ahead for a while and
+was put right must not make a nonce usable again. What has expired may still have a row: ask with the time.
 """
 
 from typing import ClassVar
@@ -9,12 +10,14 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Deregistered, Registered, fact_of
+from gateway.limits import CLOCK_JUMP_MS_MAX
 
 
 class NoncesView(TableView):
     """(tenant, nonce) → the hash of the signed bytes, until the envelope expires."""
 
     name: ClassVar[str] = "nonces"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[str]] = frozenset((Registered.kind, Deregistered.kind))
     tables: ClassVar[tuple[str, ...]] = ("nonce",)
     schema: ClassVar[str] = """
@@ -26,7 +29,8 @@ class NoncesView(TableView):
 
     def fold(self, record: Record) -> None:
         """Take in one record."""
-        self.db.execute("DELETE FROM nonce WHERE expires_ms <= ?", (record.ts_ns // 1_000_000,))
+        oldest_ms = record.ts_ns // 1_000_000 - CLOCK_JUMP_MS_MAX
+        self.db.execute("DELETE FROM nonce WHERE expires_ms <= ?", (oldest_ms,))
         match fact_of(record):
             case Registered() | Deregistered() as fact:
                 self.db.execute(

@@ -15,6 +15,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Accepted, Answered, Deferred, PushTarget, Settled, fact_of
+from gateway.limits import RETRY_AFTER_MS_MAX
 from gateway.push.turns import Delivery, device_number
 
 
@@ -172,13 +173,14 @@ class OutboxView(TableView):
     def ready(self, tenant: str, project: str, now_ms: int, limit: int) -> list[Delivery]:
         """Deliveries of one lane that may be tried now, fresh ones first, then by when they became due.
 
-        Of each device only the one at its head.
+        Of each device only the one at its head. One whose time lies farther ahead than any wait of ours was put off by
+        a clock that ran ahead, and may be tried too.
         """
         rows = self.db.execute(
             "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms, device FROM pending"
-            " WHERE head = 1 AND tenant = ? AND project = ? AND not_before_ms <= ?"
+            " WHERE head = 1 AND tenant = ? AND project = ? AND (not_before_ms <= ? OR not_before_ms > ?)"
             " ORDER BY not_before_ms, seq, idx LIMIT ?",
-            (tenant, project, now_ms, limit),
+            (tenant, project, now_ms, now_ms + 2 * RETRY_AFTER_MS_MAX, limit),
         )
         return [Delivery(*row) for row in rows]
 
@@ -187,10 +189,11 @@ class OutboxView(TableView):
         return self.db.execute("SELECT DISTINCT tenant, project FROM pending ORDER BY 1, 2").fetchall()
 
     def ripe(self, after_ms: int, now_ms: int) -> list[tuple[str, str]]:
-        """The lanes in which something deferred became due: after ``after_ms``, up to ``now_ms``."""
+        """The lanes in which something deferred became due: after ``after_ms``, up to ``now_ms``, or see `ready`."""
         return self.db.execute(
-            "SELECT DISTINCT tenant, project FROM pending WHERE not_before_ms > ? AND not_before_ms <= ?",
-            (max(after_ms, 0), now_ms),
+            "SELECT tenant, project FROM pending WHERE not_before_ms > ? AND not_before_ms <= ?"
+            " UNION SELECT tenant, project FROM pending WHERE not_before_ms > ?",
+            (max(after_ms, 0), now_ms, now_ms + 2 * RETRY_AFTER_MS_MAX),
         ).fetchall()
 
     def next_ripe_ms(self, after_ms: int) -> int | None:

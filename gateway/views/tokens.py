@@ -11,7 +11,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayRegistered, RelayUnregistered, TokenIssued, TokenRevoked, fact_of
-from gateway.limits import NONCE_KEPT_MS
+from gateway.limits import CLOCK_JUMP_MS_MAX, NONCE_KEPT_MS
 
 WHOLE_RELAY = "*"  # no pubkey is spelled so
 
@@ -40,6 +40,7 @@ class TokensView(TableView):
     """Sequences, revocations and hashes of tokens; nonces of the workers' signed requests."""
 
     name: ClassVar[str] = "tokens"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[str]] = frozenset(
         {TokenIssued.kind, TokenRevoked.kind, RelayRegistered.kind, RelayUnregistered.kind}
     )
@@ -126,7 +127,8 @@ class TokensView(TableView):
     def _issue(self, fact: TokenIssued) -> None:
         subject = fact.pubkey or ""
         self._use(fact.worker, fact.nonce, fact.nonce_issued_ms, fact.issued_ms)
-        self.db.execute("DELETE FROM issued WHERE expires_ms < ?", (fact.issued_ms - NONCE_KEPT_MS,))
+        oldest_ms = fact.issued_ms - NONCE_KEPT_MS - CLOCK_JUMP_MS_MAX
+        self.db.execute("DELETE FROM issued WHERE expires_ms < ?", (oldest_ms,))
         self.db.execute(
             "INSERT INTO subjects VALUES (?, ?, ?, -1, 0) ON CONFLICT DO UPDATE SET sequence = max(sequence, ?)",
             (fact.relay_key, subject, fact.sequence, fact.sequence),
@@ -156,5 +158,6 @@ class TokensView(TableView):
 
     def _use(self, worker: str, nonce: str | None, issued_ms: int | None, now_ms: int) -> None:
         if nonce:
-            self.db.execute("DELETE FROM used WHERE issued_ms < ?", (now_ms - NONCE_KEPT_MS,))
+            oldest_ms = now_ms - NONCE_KEPT_MS - CLOCK_JUMP_MS_MAX  # the clock may be put back
+            self.db.execute("DELETE FROM used WHERE issued_ms < ?", (oldest_ms,))
             self.db.execute("INSERT OR IGNORE INTO used VALUES (?, ?, ?)", (worker, nonce, issued_ms))
