@@ -79,7 +79,7 @@ class TableView(ABC):
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
         mine = [record for record in records if record.kind in self.kinds or record.kind == Retained.kind]
         if mine:
-            self._change()
+            self._begin()
         for record in mine:
             if record.kind == Retained.kind:
                 entry = entry_of(record)
@@ -93,7 +93,7 @@ class TableView(ABC):
         """Seal rows and bookmark in one transaction; ``root`` is the log's at `position`. Nothing new: no write."""
         if self._position == self._sealed and not self._changing:
             return
-        self._change()
+        self._begin()
         self.db.execute(
             "INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?, ?, ?)", (self.version, origin, self._position, root)
         )
@@ -102,10 +102,10 @@ class TableView(ABC):
 
     def seal_anew(self, origin: str, root: bytes) -> None:
         """Seal also where nothing is new, as where the bookmark that stands was made without knowing the root."""
-        self._change()
+        self._begin()
         self.commit(origin, root)
 
-    def _change(self) -> None:
+    def _begin(self) -> None:
         """Have a transaction open; sqlite3.OperationalError where SQLite has given ours up, and with it rows."""
         if self.is_given_up:
             raise sqlite3.OperationalError("a full or failing disk made SQLite give a transaction up")
