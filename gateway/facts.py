@@ -42,7 +42,7 @@ class Registered(Fact, frozen=True, array_like=True):
     tenant: str
     user: str
     target: str
-    target_kind: str  # "token" | "fid"
+    target_kind: str  # "token" | "fid" | "webpush" | "unifiedpush" | "apns"
     platform: str
     app_id: str
     issued_ms: int

@@ -16,12 +16,15 @@ from gateway.errors import Unavailable
 from gateway.push.canonical import canonical
 from gateway.push.es256 import KeyInvalid, PrivateKey, private_key, sign
 from gateway.push.instant import instant_text
+from gateway.push.target import TARGET_KINDS
 from gateway.serve.clock import SystemClock
 
 LIFETIME_MS = 300_000  # as real clients choose it
 ANSWER_S_MAX = 30.0
 
 Command = Callable[..., None]
+
+ON_TARGETS = "What the device is called there: FCM's token or installation id, a subscription as JSON, a URL."
 
 
 @click.group()
@@ -58,10 +61,10 @@ def common(wrapped: Command) -> Command:
 
 @command.command()
 @common
-@click.option("--token", required=True, help="The device's FCM registration token, or installation id.")
+@click.option("--token", required=True, help=ON_TARGETS)
 @click.option("--platform", default="unknown", show_default=True, help="ios, android, web or unknown.")
 @click.option("--app-id", default="", help="The app, where the gateway serves several.")
-@click.option("--target-kind", type=click.Choice(["token", "fid"]), default="token", show_default=True)
+@click.option("--target-kind", type=click.Choice(TARGET_KINDS), default="token", show_default=True)
 def register(
     *, key_path: Path, instance: str, gateway: str, user: str, token: str, platform: str, app_id: str, target_kind: str
 ) -> None:
@@ -80,8 +83,8 @@ def register(
 
 @command.command()
 @common
-@click.option("--token", required=True, help="The device's FCM registration token, or installation id.")
-@click.option("--target-kind", type=click.Choice(["token", "fid"]), default="token", show_default=True)
+@click.option("--token", required=True, help=ON_TARGETS)
+@click.option("--target-kind", type=click.Choice(TARGET_KINDS), default="token", show_default=True)
 def deregister(*, key_path: Path, instance: str, gateway: str, user: str, token: str, target_kind: str) -> None:
     """Deregister a device.
 

@@ -31,7 +31,8 @@ def application_server_key(key: ec.EllipticCurvePrivateKey) -> str:
 def authorization(key: ec.EllipticCurvePrivateKey, audience: str, now_s: int, contact: str) -> str:
     """The Authorization header for the push service at an origin; ``contact`` is a mailto: or https: URL, or ""."""
     claims = {"aud": audience, "exp": now_s + VAPID_S_MAX} | ({"sub": contact} if contact else {})
-    return f"vapid t={es256_jwt(key, {'typ': 'JWT'}, claims)}, k={application_server_key(key)}"
+    # No space after the comma: RFC 9110 allows one, and not every reader does (py_vapid for one).
+    return f"vapid t={es256_jwt(key, {'typ': 'JWT'}, claims)},k={application_server_key(key)}"
 
 
 def base64url_bytes(text: str) -> bytes:

@@ -117,8 +117,8 @@ def judge(status: int, retry_after: str) -> Verdict:
         case 413:
             return Failed("too-large")
         case 401 | 403:
-            # The subscription was made for another sender's key, or our clock is wrong: one device shows neither.
-            return Failed("not-authorised", alarm=True)
+            # The subscription was made for another sender's key. No alarm: it is a stranger who says so.
+            return Failed("not-authorised")
         case 408 | 425:
             return Transient(f"http-{status}", retry_after, scope="device")
         case _ if status >= 500:

@@ -54,7 +54,8 @@ class WebPush(WayOut):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._egress.__aexit__()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):  # closing forcefully does not wait
+            await self._egress.__aexit__()
 
     @property
     def public_key(self) -> str:

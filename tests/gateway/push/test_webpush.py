@@ -121,7 +121,7 @@ def test_the_headers_say_how_long_how_urgent_and_what_it_replaces() -> None:
         (410, Gone("gone")),
         (413, Failed("too-large")),
         (429, Braked("device", "9")),
-        (403, Failed("not-authorised", alarm=True)),
+        (403, Failed("not-authorised")),
         (307, Failed("redirected")),
         (400, Failed("http-400")),
         (408, Transient("http-408", "9", scope="device")),
