@@ -49,6 +49,7 @@ from gateway.serve.matrix import MatrixDoor
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
 from gateway.serve.mirror import MirrorService
+from gateway.serve.pseudonym import pseudonym
 from gateway.serve.push import PushService
 from gateway.serve.refusals import Refusals
 from gateway.serve.relay import NostrService
@@ -131,6 +132,8 @@ class Gateway:
     def forget(self) -> None:
         """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""
         self.push.forget()
+        self.nostr.intake.forget()
+        pseudonym.cache_clear()
         self.relays.handshakes.recheck_all()
 
     async def listen(self) -> str:

@@ -104,6 +104,10 @@ class Intake:
             events = later
         return answers
 
+    def forget(self) -> None:
+        """Let go of pseudonyms that the view has not taken in: an erased author who comes back gets another."""
+        self._pseudonyms.clear()
+
     def _claim(
         self, relay_key: str, events: Sequence[Event], done: trio.Event
     ) -> tuple[list[Event], set[trio.Event], list[Event]]:
