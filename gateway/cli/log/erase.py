@@ -23,7 +23,7 @@ from gateway.errors import Unavailable
 from gateway.facts import refuse_unknown
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
-from gateway.serve.control import SOCKET, ask
+from gateway.serve.control import SOCKET, UNAVAILABLE, ControlRefused, ask
 from gateway.serve.erasing import Asked, Done, Erasing
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
@@ -90,7 +90,10 @@ async def carried_out(data: Path, text: str, subject: Subject, asked: Asked) -> 
     request = {"verb": "erase", "subject": text, **structs.asdict(asked)}
     if isinstance(subject, NostrKey):
         request["only_deleted"] = subject.only_deleted
-    answer = await ask(data, request)
+    try:
+        answer = await ask(data, request)
+    except ControlRefused as refused:
+        raise (Unavailable if refused.code == UNAVAILABLE else click.UsageError)(str(refused)) from refused
     assert isinstance(answer, dict)
     return answer
 
