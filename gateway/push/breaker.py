@@ -21,6 +21,7 @@ from gateway.limits import (
 )
 
 State = Literal["closed", "open", "probing", "ramp"]
+STATES: tuple[State, ...] = ("closed", "ramp", "probing", "open")  # from best to worst
 
 
 class Breaker:

@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from eventlog.record import Record
 from gateway.facts import Accepted, Deferred, fact_of
 from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RAMP_BACKLOG, RETRY_MS_MIN, SWEEP_S
-from gateway.push.breaker import Breaker
+from gateway.push.breaker import STATES, Breaker
 from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Transient
@@ -236,7 +236,9 @@ class Dispatcher:
         text = self._text(delivery.seq)
         if text is None:
             return Decision(settled(delivery, "failed", "erased"))
+        began = trio.current_time()
         verdict = await way.send(delivery, text[0], dry_run=text[1])
+        self._metrics.push_send_seconds.observe(trio.current_time() - began)
         if isinstance(verdict, Transient) and verdict.scope == "project":
             self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
         state = self._projects[delivery.project]
@@ -271,6 +273,7 @@ class Dispatcher:
                 breaker.stop(decision.brake_until_ms)
         if breaker.state != before:
             self._alarms.sound(project, f"breaker: {breaker.state}")
+            self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
             self._timing.unpark_all()
 
     def _end(self, delivery: Delivery, decision: Decision) -> None:

@@ -17,15 +17,18 @@ from gateway.config import FCM
 from gateway.errors import ConfigInvalid
 from gateway.limits import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
 from gateway.push.content import Content, fcm
+from gateway.push.envelope import Notification
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body, shared_part
 from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_form, token_of
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.httpclient import Answer, PeerFailed, Pool, client_context
+from gateway.serve.metrics import Metrics
 from gateway.serve.wayout import NotNow, WayOut
 
 TOKEN_CONNECTIONS_MAX = 2
 MESSAGES_MAX = 256  # messages kept while they are sent to a user's devices, 4 KiB each; the least recent is made anew
+TOKEN_FAILED_S = 5.0  # a failure is the answer for so long to whoever asks
 TOKEN_AGAIN_S = 10.0  # between two tries to refresh while the old token still serves
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 JSON = (b"content-type", b"application/json")
@@ -38,8 +41,9 @@ class TokenUnavailable(NotNow):
 class Credentials:
     """One project's OAuth token: cached, refreshed ahead, one refresh in flight."""
 
-    def __init__(self, sender: Account, pool: Pool, clock: Clock) -> None:
-        self._sender, self._pool, self._clock = sender, pool, clock
+    def __init__(self, sender: Account, pool: Pool, clock: Clock, metrics: Metrics) -> None:
+        self._sender, self._pool, self._clock, self._asked = sender, pool, clock, metrics.push_oauth
+        self._failed_s, self._failure = -TOKEN_FAILED_S, ""
         self._lock = trio.Lock()
         self._token: Token | None = None
         self._ends_s = self._refresh_s = 0.0
@@ -52,6 +56,8 @@ class Credentials:
         if self._token is not None and now_s < self._ends_s and self._lock.locked():
             return self._token.text  # somebody is refreshing it
         async with self._lock:
+            if self._token is None and trio.current_time() < self._failed_s + TOKEN_FAILED_S:
+                raise TokenUnavailable(self._failure)  # whoever waited while it failed need not ask again
             if self._token is None or trio.current_time() >= self._refresh_s:
                 await self._refresh()
             assert self._token is not None
@@ -70,12 +76,15 @@ class Credentials:
                 answer = await self._pool.post(path, [FORM], form, FCM_ANSWER_BYTES_MAX)
             token = token_of(answer.status, answer.body)
         except (PeerFailed, AnswerInvalid, trio.TooSlowError) as why:
+            self._asked.labels("failed").inc()
             if self._token is None or trio.current_time() >= self._ends_s:
                 self._token = None
                 told = str(why) or "the token endpoint did not answer in time"
-                raise TokenUnavailable(f"no OAuth token: {told}") from why
+                self._failed_s, self._failure = trio.current_time(), f"no OAuth token: {told}"
+                raise TokenUnavailable(self._failure) from why
             self._refresh_s = trio.current_time() + TOKEN_AGAIN_S
             return
+        self._asked.labels("given").inc()
         now_s = trio.current_time()
         self._token = token
         self._ends_s = now_s + token.lifetime_s
@@ -107,8 +116,8 @@ def read_accounts(config: FCM) -> dict[str, Account]:
 class Sender(WayOut):
     """All projects behind one base URL. An async context manager: leaving it closes the connections."""
 
-    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, title: str) -> None:
-        self._title = title
+    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, metrics: Metrics, title: str) -> None:
+        self._title, self._cut = title, metrics.push_cut
         self._messages: LRUCache[tuple[int, str], bytes] = LRUCache(MESSAGES_MAX)
         try:
             context = client_context(config.ca_file)
@@ -122,7 +131,7 @@ class Sender(WayOut):
             pool = self._token_pools.setdefault(
                 sender.token_uri, Pool(sender.token_uri, context, TOKEN_CONNECTIONS_MAX)
             )
-            self._projects[name] = Project(sender, Credentials(sender, pool, clock))
+            self._projects[name] = Project(sender, Credentials(sender, pool, clock, metrics))
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -152,6 +161,8 @@ class Sender(WayOut):
         if found is None:
             message = fcm(content, delivery.target_kind, "", self._title)
             found = self._messages[key] = shared_part(message, delivery.target_kind)
+            if isinstance(content, Notification) and message["notification"]["body"] != content.message:
+                self._cut.inc()
         return found
 
     async def _once(self, to: Project, body: bytes, target: str) -> Verdict:

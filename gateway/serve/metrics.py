@@ -63,6 +63,12 @@ class Metrics:
         self.push_deliveries = self._counter("gateway_push_deliveries", "Answers of FCM", "outcome")
         self.push_matrix = self._counter("gateway_push_matrix", "Pushkeys in answers of the Matrix door", "answered")
         self.push_queued = self._gauge("gateway_push_queued", "Deliveries accepted and not settled")
+        self.push_send_seconds = self._histogram(
+            "gateway_push_send_seconds", "Each send, as its push service takes it", ANSWER_SECONDS
+        )
+        self.push_breaker = self._gauge("gateway_push_breaker", "0 closed, 1 on the ramp, 2 probing, 3 open", "project")
+        self.push_cut = self._counter("gateway_push_cut", "Texts cut to what FCM takes")
+        self.push_oauth = self._counter("gateway_push_oauth", "OAuth tokens asked for", "result")
 
     def _log(self) -> None:
         self.log_appends = self._counter("gateway_log_appends", "Records made durable")

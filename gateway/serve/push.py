@@ -65,7 +65,7 @@ class PushService:
         self._per_address = _per_minute(config.push.rate_per_address)
         self._per_instance = _per_minute(config.push.rate_per_instance)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
-        fcm = Sender(config.fcm, read_accounts(config.fcm), clock, config.push.title)
+        fcm = Sender(config.fcm, read_accounts(config.fcm), clock, metrics, config.push.title)
         ways: dict[str, WayOut] = {"token": fcm, "fid": fcm} | self.ways.by_kind()
         self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=config.fcm.connections_max)
 
@@ -228,7 +228,8 @@ class PushService:
             if not found.pending:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
-                await self.dispatcher.progress(found.seq)
+                if not self._outbox.is_deferred(found.seq, self._clock.now_ms()):  # else nobody would wake us
+                    await self.dispatcher.progress(found.seq)
             if wait.cancelled_caught or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
                 await self._answer_early(tenant, notification_id)
 
@@ -262,7 +263,7 @@ class PushService:
         raise PushRefused(401, "signature-invalid", "The signature does not verify with the instance's public key.")
 
     async def _record(self, fact: Fact, tenant: str, user: str) -> int:
-        """Record one personal fact, durable and applied, under its user's pseudonym."""
+        """Record one personal fact, durable and applied, under its user's pseudonym; give its seq."""
         ticket = await self._submit(fact, tenant, user, lambda _seq: None)
         await ticket.wait()
         return ticket.seq_end - 1

@@ -20,6 +20,7 @@ from gateway.serve.clock import SystemClock
 from gateway.serve.fake_fcm import FAILURES, Fake, serve_fake, server_context, service_account, write_certificate
 from gateway.serve.fcm import Credentials, Sender, TokenUnavailable, read_accounts
 from gateway.serve.httpclient import Answer, PeerFailed
+from gateway.serve.metrics import Metrics
 from tests.fakes import FakeClock
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -39,7 +40,7 @@ async def sending(tmp_path: Path, fake: Fake, *, tls: bool = False, ca: bool = T
         path.write_bytes(service_account(KEY, base_url))
         projects = {"default": Project(credentials=str(path))}
         config = FCM(base_url=base_url, allow_any_token_uri=True, ca_file=ca_file, projects=projects)
-        async with Sender(config, read_accounts(config), SystemClock(), "T") as sender:
+        async with Sender(config, read_accounts(config), SystemClock(), Metrics(), "T") as sender:
             yield sender
         nursery.cancel_scope.cancel()
 
@@ -132,7 +133,7 @@ class Endpoint:
 
 def credentials(endpoint: Endpoint) -> Credentials:
     sender = account(service_account(KEY, "http://x"), any_token_uri=True)
-    return Credentials(sender, endpoint, FakeClock())  # type: ignore[arg-type]
+    return Credentials(sender, endpoint, FakeClock(), Metrics())  # type: ignore[arg-type]
 
 
 async def test_a_token_is_refreshed_ahead_by_one_task_while_the_old_one_serves(
@@ -170,7 +171,12 @@ async def test_the_old_token_serves_while_a_refresh_fails_and_until_it_ends(
     await trio.sleep(300)
     with pytest.raises(TokenUnavailable):
         await creds.bearer()
+    asked = endpoint.asked
+    with pytest.raises(TokenUnavailable):
+        await creds.bearer()
+    assert endpoint.asked == asked, "a failure is the answer to all who ask at once"
     endpoint.failing = False
+    await trio.sleep(6)
     assert await creds.bearer() == "t4"
 
 
@@ -196,7 +202,7 @@ async def test_a_send_that_is_never_answered_ends_at_its_deadline(
     path = tmp_path / "a.json"
     path.write_bytes(service_account(KEY, "http://x"))
     config = FCM(allow_any_token_uri=True, send_s_max=1, projects={"default": Project(credentials=str(path))})
-    sender = Sender(config, read_accounts(config), FakeClock(), "T")
+    sender = Sender(config, read_accounts(config), FakeClock(), Metrics(), "T")
     sender._pool = Silent()  # type: ignore[assignment]
     sender._projects["default"].credentials._pool = Endpoint()  # type: ignore[assignment]
     assert await send(sender) == Transient("timeout")
@@ -211,4 +217,4 @@ def test_a_missing_or_wrong_account_file_is_told_with_its_project(tmp_path: Path
         with pytest.raises(ConfigInvalid, match=r"fcm\.projects\.mine\.credentials"):
             read_accounts(FCM(projects={"mine": Project(credentials=str(path))}))
     with pytest.raises(ConfigInvalid, match="ca_file"):
-        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock(), "T")
+        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock(), Metrics(), "T")
