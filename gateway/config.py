@@ -203,6 +203,7 @@ class Relay(Section, frozen=True):
     bytes_per_s_max: int = 0
     bytes_per_s_per_address_max: int = 0
     subscriptions_per_address_max: int = 65_536
+    admins: tuple[str, ...] = ()
     policy: Policy = Policy()
     unread_bytes_max: int = 8_388_608
 
@@ -396,8 +397,11 @@ def _limit_rules(config: Config) -> list[Rule]:
         (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),
         (all(0 <= kind <= 65_535 for kind in relay.private_kinds), "relay.private_kinds: a kind is 0 to 65535"),
         (
-            all(re.fullmatch("[0-9a-f]{64}", key) for key in (*relay.policy.allow_keys, *relay.policy.block_keys)),
-            "relay.policy.allow_keys and block_keys: a key is 64 lower-case hex digits",
+            all(
+                re.fullmatch("[0-9a-f]{64}", key)
+                for key in (*relay.policy.allow_keys, *relay.policy.block_keys, *relay.admins)
+            ),
+            "relay.admins, relay.policy.allow_keys and block_keys: a key is 64 lower-case hex digits",
         ),
         (
             relay.content_chars_max < relay.message_bytes_max,

@@ -245,6 +245,18 @@ class Vanished(Fact, frozen=True, array_like=True):
     until_s: int
 
 
+class Moderated(Fact, frozen=True, array_like=True):
+    """An admin changed a relay's lists or words by a method of NIP-86; ``by`` is the admin's key."""
+
+    kind: ClassVar[str] = "relay.moderated"
+    personal: ClassVar[bool] = True
+    relay_key: str
+    by: bytes
+    method: str
+    value: str
+    reason: str
+
+
 FACTS: dict[str, type[Fact]] = {fact.kind: fact for fact in Fact.__subclasses__()}
 
 # (kind, schema) -> pure function from that schema's list of fields to the next schema's. None is ever removed: a log of

@@ -364,6 +364,21 @@ ADDRESSES_JUDGED_MAX = 10_000
 ACCOUNTS_MAX = 20_000
 """Addresses whose use is counted (300 bytes each); the least recent without a connection is forgotten, thus full."""
 
+MODERATION_CHARS_MAX = 1_024
+"""A reason, name, description or icon that a moderator gives; a longer one is refused."""
+
+MODERATION_ENTRIES_MAX = 50_000
+"""Entries of all lists of one relay: its rules are kept in memory, about 10 MB. Above: an error."""
+
+HTTP_AUTH_SKEW_S_MAX = 60
+"""How far the time of an event that signs an HTTP request may be from ours (NIP-98)."""
+
+HTTP_AUTH_CHARS_MAX = 8_192
+"""Such an event as a header: its four tags take 700 characters, and heads end at 16 KiB."""
+
+HTTP_AUTHS_KEPT_MAX = 10_000
+"""Signed requests that are remembered, so that none is taken twice; 80 admins' requests a second for two minutes."""
+
 RATED_KEYS_MAX = 65_536
 """Authors whose rate is counted; the least recent is forgotten, and starts full."""
 

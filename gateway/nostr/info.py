@@ -44,6 +44,8 @@ NIPS: dict[int, Callable[[Relay], bool]] = {
     65: _always,  # asks no more than that kind 10002 is replaceable, and taken from whoever may write
     67: _always,
     70: _always,
+    86: lambda limits: bool(limits.admins),
+    98: lambda limits: bool(limits.admins),
 }
 """Each NIP that a relay must do something for, and whether this configuration does it."""
 
@@ -55,7 +57,7 @@ def supported_nips(limits: Relay) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """What a relay says of itself; empty fields are left out. ``restricted``: writing needs a token."""
+    """What a relay says of itself; empty fields are left out. ``restricted``: not everybody may write."""
 
     name: str
     description: str = ""

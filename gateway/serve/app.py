@@ -46,6 +46,7 @@ from gateway.serve.keeping import Keeping
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
 from gateway.serve.matrix import MatrixDoor
+from gateway.serve.management import ManagementService
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
 from gateway.serve.mirror import MirrorService
@@ -60,10 +61,11 @@ from gateway.serve.stderr import Patient
 from gateway.serve.transparency import TransparencyService
 from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
+from gateway.views.moderation import ModerationView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
-from gateway.views.relays import RelaysView
+from gateway.views.relays import Registered, RelaysView
 from gateway.views.rows import RowsView
 from gateway.views.tokens import TokensView
 
@@ -76,6 +78,7 @@ VIEWS: tuple[type[TableView], ...] = (
     TokensView,
     RowsView,
     EventsView,
+    ModerationView,
 )
 
 
@@ -92,6 +95,7 @@ class Gateway:
         self.matrix = MatrixDoor(config, clock, ledger, metrics, dispatcher=dispatcher, ways=ways)
         self.relays = RelayService(config, clock, ledger, metrics)
         self.nostr = NostrService(config, clock, ledger, metrics)
+        self.management = ManagementService(config.relay, clock, ledger)
         self.mirror = MirrorService(config, clock, ledger, metrics)
         self.transparency = TransparencyService(config, clock, ledger.log)
         self._introduce()
@@ -104,7 +108,7 @@ class Gateway:
         self.door = Door(config.server, front, self.serve_socket, metrics, unread_bytes_max=unread, express=express)
 
     def _services(self) -> tuple[Routed, ...]:
-        return (self.push, self.matrix, self.relays, self.transparency)
+        return (self.push, self.matrix, self.relays, self.transparency, self.management)
 
     def _introduce(self) -> None:
         """Tell the services what they need of each other: here, so that none imports another."""
@@ -116,18 +120,24 @@ class Gateway:
         self.mirror.introduce(self.relays.handshakes, self.relays.key)
         self.nostr.replicate = self.mirror.replica
         self.nostr.introduce(self._is_relays_url)
+        self.management.names, self.management.named = self._is_relays_url, self._relay_key
         self.status.public_relays = self.relays.public_relays
 
     def _is_relays_url(self, url: str, relay_key: str) -> bool:
         """Whether a URL names a relay of ours; one without a path names whichever it was sent to."""
         path = path_here(url, self.relays.base_url)
-        if path is None or not path:
-            return path is not None
+        return path is not None and (not path or self._relay_key(path) == relay_key)
+
+    def _relay_key(self, path: str) -> str | None:
+        """The key of the relay that a socket path names."""
+        found = self._named(path)
+        return None if found is None else found.relay.relay_key
+
+    def _named(self, path: str) -> Registered | None:
         try:
-            found = self._relays.named(socket_path(path).name)
+            return self._relays.named(socket_path(path).name)
         except SocketRefused:
-            return False
-        return found is not None and found.relay.relay_key == relay_key
+            return None
 
     def forget(self) -> None:
         """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""
@@ -207,11 +217,11 @@ class Gateway:
 
     def describe(self, path: str) -> bytes | None:
         """The NIP-11 document of the relay that a socket path names; None where it names none."""
-        try:
-            found = self._relays.named(socket_path(path).name)
-        except SocketRefused:
+        found = self._named(path)
+        if found is None:
             return None
-        return None if found is None else self.nostr.info(presentation(self.config, found.relay), our_version())
+        shown = presentation(self.config, found.relay)
+        return self.nostr.info(found.relay.relay_key, shown, our_version())
 
 
 def presentation(config: Config, relay: Relay) -> Presentation:

@@ -44,7 +44,7 @@ MATRIX_CODES = {  # Matrix' common error codes, by ours
     "method-not-allowed": "M_UNRECOGNIZED",
 }
 SLASHES = re.compile("/{2,}")
-JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
+JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json(\+rpc)?", re.IGNORECASE)
 PATH_CHARS_TOLD = 80  # of a path, in a log line
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

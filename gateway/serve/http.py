@@ -28,7 +28,7 @@ NOSTR_JSON = "application/nostr+json"
 NOSTR_CORS = {  # NIP-11 asks for all three
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
 }
 CONSOLE_TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -26,6 +26,7 @@ from gateway.serve.ledger import Ledger
 from gateway.serve.plugin import Plugin
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView, Standing
+from gateway.views.moderation import ModerationView
 
 PSEUDONYM_BYTES = 16
 GOOD = frozenset({"accepted", "duplicate"})
@@ -70,7 +71,9 @@ class Intake:
         policy, configured = limits.policy, rules_of(limits.policy)
         self._plugin = Plugin(policy.plugin, policy.plugin_s_max) if policy.plugin else None
         self._rates: LRUCache[str, tuple[float, int]] = LRUCache(RATED_KEYS_MAX)  # key -> (events left, at ms)
-        self.rules: Callable[[str], tuple[Rules, ...]] = lambda _: (configured,)
+        moderation = ledger.views["moderation"]
+        assert isinstance(moderation, ModerationView)
+        self.rules: Callable[[str], tuple[Rules, ...]] = lambda relay_key: (configured, moderation.rules(relay_key))
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)

@@ -8,6 +8,7 @@ are checked.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 import cbor2
@@ -38,6 +39,7 @@ from gateway.serve.socket import Socket
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
 from gateway.views.eventscan import Ending, EventScan, Row
+from gateway.views.moderation import ModerationView
 
 CHALLENGE_BYTES = 16
 HINTS = {True: ("finish",), False: ("more",), None: ()}  # whether an answer was whole (NIP-67)
@@ -56,7 +58,10 @@ class NostrService:
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
         view = ledger.views["events"]
+        moderation = ledger.views["moderation"]
         assert isinstance(view, EventsView)
+        assert isinstance(moderation, ModerationView)
+        self.moderation = moderation
         self.limits, self.metrics, self.log, self.view = config.relay, metrics, ledger.log, view
         self.clock, limits = clock, config.relay
         self.budget = Budget(limits.messages_per_s_max, limits.bytes_per_s_max)
@@ -96,7 +101,12 @@ class NostrService:
                 await self.intake.leave()
 
     async def serve(self, socket: Socket, grant: Grant) -> None:
-        """Serve one connection until it ends."""
+        """Serve one connection until it ends; one from an address that is blocked ends at once."""
+        for rules in self.intake.rules(grant.relay_key):
+            refusal = rules.address_refusal(socket.peer)
+            if refusal is not None:
+                socket.close(1008, refusal)
+                return
         socket.max_bytes = self.limits.message_bytes_max
         async with trio.open_nursery() as stores:
             connection = Connection(self, socket, grant, stores)
@@ -108,9 +118,11 @@ class NostrService:
             finally:
                 connection.leave()
 
-    def info(self, relay: Presentation, version: str) -> bytes:
-        """Build a relay's NIP-11 document."""
-        return document(self.limits, relay, version)
+    def info(self, relay_key: str, relay: Presentation, version: str) -> bytes:
+        """Build a relay's NIP-11 document; what its moderators call it goes before what its owner does."""
+        words = self.moderation.words(relay_key)
+        restricted = relay.restricted or self.moderation.rules(relay_key).is_selective
+        return document(self.limits, replace(relay, **words, restricted=restricted), version)
 
 
 class Connection:

@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple
 from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import EventStored, RelayUnregistered, Vanished, event_of, fact_of
+from gateway.facts import EventStored, Moderated, RelayUnregistered, Vanished, event_of, fact_of
 from gateway.limits import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
@@ -104,7 +104,9 @@ class EventsView(TableView):
 
     name: ClassVar[str] = "events"
     version: ClassVar[int] = 2
-    kinds: ClassVar[frozenset[str]] = frozenset({EventStored.kind, RelayUnregistered.kind, Vanished.kind})
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {EventStored.kind, Moderated.kind, RelayUnregistered.kind, Vanished.kind}
+    )
     tables: ClassVar[tuple[str, ...]] = (
         "relay",
         "author",
@@ -247,6 +249,9 @@ class EventsView(TableView):
             return
         if record.kind == Vanished.kind:
             self._vanish(record)
+            return
+        if record.kind == Moderated.kind:
+            self._moderate(record)
             return
         now_s = record.ts_ns // 1_000_000_000
         if now_s >= self._next_expiry_s:
@@ -411,6 +416,26 @@ class EventsView(TableView):
             (_EVERY_RELAY, relay, bytes.fromhex(pubkey)),
         ).fetchone()
         return -1 if row[0] is None else int(row[0])
+
+    # -- bans (NIP-86) ------------------------------------------------------------------------------------------------
+
+    def _moderate(self, record: Record) -> None:
+        """Drop what a ban takes away. That it stays away, until the ban is lifted, is the rules' to see to."""
+        fact = fact_of(record)
+        if fact is None:
+            return
+        assert isinstance(fact, Moderated)
+        self._flush()
+        relay = self._relays.get(fact.relay_key, _UNSEEN)
+        rows: list[tuple[int]] = []
+        if fact.method == "banevent":
+            place = (*mark_of(0, fact.value)[1:], relay)
+            rows = self.db.execute("SELECT seq FROM event WHERE tie = ? AND half = ? AND relay = ?", place).fetchall()
+        elif fact.method == "banpubkey" and (author := self.author(fact.value)) is not None:
+            of_author = (relay, author.number)
+            rows = self.db.execute("SELECT seq FROM event WHERE relay = ? AND author = ?", of_author).fetchall()
+        for (seq,) in rows:
+            self._drop(seq)
 
     # -- versions -----------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
         "bytes_per_s_per_address_max",
         "subscriptions_per_address_max",
         "policy",
+        "admins",
     }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}
 
@@ -65,6 +66,9 @@ def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
         (Relay(private_kinds=()), 17, False),
         (Relay(private_kinds=(1_059,)), 59, False),
         (Relay(private_kinds=(1_059, 21_059, 4)), 17, True),
+        (Relay(), 86, False),
+        (Relay(admins=("0" * 64,)), 86, True),
+        (Relay(admins=("0" * 64,)), 98, True),
     ],
 )
 def test_a_nip_is_named_exactly_while_the_configuration_does_it(limits: Relay, nip: int, *, shown: bool) -> None:

@@ -13,6 +13,7 @@ from gateway.serve.intake import Answer, Intake
 from gateway.serve.ledger import Ledger
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
+from gateway.views.moderation import ModerationView
 from tests.fakes import FakeClock, memory_ledger
 from tests.signing import ALICE, BOB, pubkey, signed
 
@@ -39,7 +40,7 @@ class Desk:
 @asynccontextmanager
 async def desk() -> AsyncIterator[Desk]:
     verifier = Verifier(threads=1)
-    async with memory_ledger(EventsView) as ledger, trio.open_nursery() as nursery:
+    async with memory_ledger(EventsView, ModerationView) as ledger, trio.open_nursery() as nursery:
         await nursery.start(verifier.run)
         yield Desk(ledger, verifier)
         nursery.cancel_scope.cancel()

@@ -22,6 +22,7 @@ from gateway.serve.metrics import Metrics
 from gateway.serve.relay import NostrService, event_json
 from gateway.views import events, eventscan
 from gateway.views.events import EventsView
+from gateway.views.moderation import ModerationView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.gateway.serve.test_plugin import ANSWER, script
@@ -131,7 +132,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(limits: Relay | None = None, log: MemoryLog | None = None) -> AsyncIterator[Bench]:
-    async with memory_ledger(EventsView, log=log) as ledger, trio.open_nursery() as nursery:
+    async with memory_ledger(EventsView, ModerationView, log=log) as ledger, trio.open_nursery() as nursery:
         made = Bench(ledger, nursery, limits or Relay())
         await nursery.start(made.service.run)
         yield made
@@ -441,7 +442,7 @@ async def test_results_are_counted_in_a_closed_set() -> None:
 
 async def test_the_information_document_shows_the_limits_in_force() -> None:
     async with bench(Relay(limit_max=7, limit_default=7)) as here:
-        shown = json.loads(here.service.info(Presentation("x"), "1"))
+        shown = json.loads(here.service.info(RELAY, Presentation("x"), "1"))
         assert shown["limitation"]["max_limit"] == 7
         events = [signed_fields(content=str(number)) for number in range(9)]
         await here.publish(*events)
