@@ -1,6 +1,6 @@
 """What can be wrong with a log, in two families that never mix.
 
-`LogFailed` and its kin are the world's: the log takes nothing now, whoever waits is told, and a restart goes through
+`LogFailed` and its kin are the world's: the log takes nothing now, whoever waits is told, and a reopening goes through
 recovery. `Corrupt` and its kin are about bytes: what was read is not what was written. Neither is ever retried here.
 """
 

@@ -376,7 +376,8 @@ class Log:
     async def _reopen_once(self) -> None:
         known = Checkpoint(self.origin, self._durable_size, self._root)
         found: list[Store] = []
-        await self._hop(lambda: found.append(self.store.reopened(known)))
+        async with self.rewriting:  # half-made files are swept away: nobody else may be making one
+            await self._hop(lambda: found.append(self.store.reopened(known)))
         failed, self.store = self.store, found[0]
         failed.retire()
         self.torn = self.store.torn
