@@ -3,22 +3,37 @@
 import base64
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import trio
 from click.testing import CliRunner
+from msgspec import structs
 
-from eventlog.disk import audit
+from eventlog.chronicle import ranges_of
+from eventlog.disk import audit, compact, snapshots
+from eventlog.disk.durable import RealDisk
+from eventlog.disk.erase import Job, begin, pending
 from eventlog.disk.log import open_log
+from eventlog.retention import State
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.wire import Author, wire
 from gateway.cli.log.group import command
+from gateway.config import Config
+from gateway.facts import Registered, draft, refuse_unknown
 from gateway.nostr.key import npub
+from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
+from gateway.serve.control import ControlRefused
+from gateway.serve.erasing import Asked, Done, Erasing
+from gateway.serve.ledger import Ledger
+from gateway.serve.metrics import Metrics
+from gateway.views.devices import DevicesView
+from gateway.views.subjects import User
 from tests.server import Server, process
 
 CONFIG = """
@@ -130,3 +145,68 @@ async def test_a_user_is_erased_on_a_running_server_and_a_key_on_a_stopped_one(t
     with process(tmp_path) as server:
         assert await stored(server) == [other.pubkey]
         assert server.stop() == 0
+
+
+def registered(user: str, token: str) -> Registered:
+    return Registered("demo.example.com", user, token, "token", "ios", "", 1, 2, user[:1], 9, b"", "", b"{}")
+
+
+@asynccontextmanager
+async def erasing_over(data: Path) -> AsyncIterator[tuple[Ledger, Erasing]]:
+    """A log and its views, running, without the rest of the server."""
+    clock = SystemClock()
+    with opened(structs.replace(Config(), data=str(data)), clock, Metrics()) as (log, views):
+        ledger = Ledger(log, views)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.run)
+            await nursery.start(ledger.run)
+            yield ledger, Erasing(log, ledger, clock, data, judge=refuse_unknown)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("retained", [False, True])
+async def test_views_and_snapshots_forget_also_where_retention_took_what_they_came_from(
+    tmp_path: Path, retained: bool
+) -> None:
+    log_directory = str(tmp_path / "log")
+    async with erasing_over(tmp_path) as (ledger, erasing):
+        drafts = [
+            draft(registered(user, token), ts_ns=1, subject=b"p", salt=b"s" * 16)
+            for user, token in ((OTHER, OTHER_TOKEN), (USER, TOKEN))
+        ]
+        await ledger.record(drafts)
+        for view in ledger.views.values():
+            view.commit(ledger.log.origin, ledger.log.root_at(view.position))
+        snapshots.take(log_directory, str(tmp_path / "views"), list(ledger.views), origin=ledger.log.origin)
+        if retained:
+            compact.write_state(RealDisk(), log_directory, State(0, {Registered.kind: 1}))
+        assert files_with(tmp_path, USER)
+        done = await erasing.erase(User("demo.example.com", USER), Asked("ticket 17", ""))
+        assert done.kinds == {Registered.kind: 1}
+        assert await erasing.erase(User("demo.example.com", USER), Asked("ticket 17", "")) == Done(0, {}, [], [])
+        assert files_with(tmp_path, USER, TOKEN) == []
+    assert users_with_devices(tmp_path) == [OTHER]
+    assert any(name.startswith("devices-") for name, _ in files_with(tmp_path, OTHER))
+    async with erasing_over(tmp_path) as (ledger, _):  # the views are taken as they are
+        devices = ledger.views["devices"]
+        assert isinstance(devices, DevicesView)
+        assert [device.target for device in devices.devices("demo.example.com", OTHER)] == [OTHER_TOKEN]
+
+
+async def test_a_job_that_was_cut_off_is_ended_by_the_next_call(tmp_path: Path) -> None:
+    async with erasing_over(tmp_path) as (ledger, erasing):
+        await ledger.record([draft(registered(USER, TOKEN), ts_ns=1, subject=b"p", salt=b"s" * 16)])
+        job = Job(1, 1, "ticket 16", "", "user", ranges_of([0]), ("views/devices.db",))
+        begin(RealDisk(), str(tmp_path), job)
+        done = await erasing.erase(User("demo.example.com", "nobody"), Asked("ticket 17", ""))
+        assert done.records == 0
+        assert files_with(tmp_path, USER, TOKEN) == []
+        assert pending(RealDisk(), str(tmp_path)) is None
+
+
+async def test_the_operators_door_asks_for_a_subject(tmp_path: Path) -> None:
+    async with erasing_over(tmp_path) as (_, erasing):
+        for request in ({}, {"subject": "alice"}, {"subject": "token:x", "by": 5}):
+            with pytest.raises(ControlRefused):
+                await erasing.answer(request)
+        assert (await erasing.answer({"subject": "token:x", "by": "me", "dry_run": True}))["records"] == 0
