@@ -63,3 +63,11 @@ def test_answers_are_the_json_that_the_protocol_says(text):
     assert json.loads(wire.revoked(text, 3)) == ["TOKEN", "REVOKED", {"reason": text, "sequence": 3}]
     assert json.loads(wire.renewed(5)) == ["TOKEN", "RENEWED", {"expiresAt": 5}]
     assert json.loads(wire.row_event(text, b'{"a":1}')) == ["EVENT", text, {"a": 1}]
+
+
+def test_a_receipt_is_asked_for_behind_the_row_and_comes_last() -> None:
+    for behind, wanted in (('{"receipts":true}', True), ('{"receipts":1}', False), ("true", False), ("{}", False)):
+        frame = wire.decode(f'["EVENT",{{"a":1}},{behind}]')
+        assert isinstance(frame, wire.Publish)
+        assert frame.receipts is wanted, behind
+    assert json.loads(wire.ok("ab", True, "stored", {"seq": 3})) == ["OK", "ab", True, "stored", {"seq": 3}]

@@ -35,6 +35,16 @@ async def test_a_repeat_in_one_batch_and_in_a_later_one_is_a_duplicate():
         assert at._ledger.log.durable_size == 3
 
 
+async def test_every_answer_says_where_its_row_stands():
+    async with intake() as at:
+        first = await at.take(RELAY, [store(), store(), store(2)])
+        assert [answer.seq for answer in first] == [0, 0, 1]
+        assert [answer.seq for answer in await at.take(RELAY, [store(2), store(3), store()])] == [1, 2, 0]
+        flying, _ = at._decide(RELAY, [store(4)])
+        again, _ = at._decide(RELAY, [store(4)])
+        assert [answer.seq for answer in (*flying, *again)] == [3, 3]
+
+
 async def test_an_answer_waits_until_the_original_in_flight_is_durable():
     async with intake() as at:
         answers, awaited = at._decide(RELAY, [store()])
