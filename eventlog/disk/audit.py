@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import chain
+from multiprocessing import get_context
 from os.path import join
 
 import msgspec
@@ -185,9 +186,13 @@ def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Passage]:
     if jobs < 2 or len(tasks) < 2:
         yield from map(verify_segment, tasks)
         return
-    # The workers share the terminal's Ctrl-C, which is this process's to take.
+    # Workers begin with nothing of this process, which may have threads (a fork then copies locks that nobody will ever
+    # free). They share the terminal's Ctrl-C, which is this process's to take.
     pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+        min(jobs, len(tasks)),
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     try:
         yield from pool.map(verify_segment, tasks)

@@ -44,10 +44,15 @@ async def test_a_rolled_back_log_is_found_by_a_checkpoint_kept_elsewhere(data: P
     assert f"damaged: {kept}: byte 0: the log was rolled back: the checkpoint vouches for 6 records" in result.stdout
 
 
+class OtherDice(FakeClock):
+    """Dice that make another key."""
+
+    def random_bytes(self, count: int) -> bytes:
+        return bytes(count)
+
+
 async def test_a_kept_checkpoint_of_another_log_or_a_changed_one_is_named(data: Path, tmp_path: Path) -> None:
-    clock = FakeClock()
-    clock.random_bytes(1)  # another key
-    async with running(open_log(tmp_path / "other", clock, origin="log.example")) as log:
+    async with running(open_log(tmp_path / "other", OtherDice(), origin="log.example")) as log:
         await log.append_many([said(b"four")])
     result = run("verify", "--data", str(data), "--against", str(tmp_path / "other" / "log" / "checkpoint"))
     assert result.exit_code == 1
