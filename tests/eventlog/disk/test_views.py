@@ -1,5 +1,6 @@
 """View files follow the log or are made anew: deleting, damaging or exchanging them is always safe."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,10 @@ from eventlog.disk.log import Log, open_log
 from eventlog.disk.views import open_views
 from eventlog.record import Record
 from gateway.serve.ledger import Ledger
-from tests.eventlog.logs import running
+from tests.eventlog.logs import open_sim, running
 from tests.eventlog.words import WordsView, oracle, said
 from tests.fakes import FakeClock
+from tests.sim.disk import SimDisk
 
 WORDS = [said(bytes([97 + n % 5])) for n in range(100)]
 
@@ -63,6 +65,27 @@ async def test_a_damaged_file_is_rebuilt_to_the_same_digest(tmp_path: Path, dama
             path.write_bytes({"nonsense": b"nonsense" * 999, "empty": b"", "truncate": bytes(content[:5000])}[damage])
         with words(log, tmp_path) as view:
             assert (view.position, view.digest()) == (100, digest)
+
+
+async def test_a_view_that_cannot_be_opened_for_want_of_room_is_not_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(open_sim(SimDisk())) as log:
+        await log.append_many([said(b"a")])
+        open_views(log, tmp_path, [WordsView])["words"].db.close()
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+        def refuse(db: sqlite3.Connection) -> None:
+            raise full
+
+        monkeypatch.setattr("eventlog.disk.views.bookmark_of", refuse)
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            open_views(log, tmp_path, [WordsView])
+        monkeypatch.undo()
+        view = open_views(log, tmp_path, [WordsView])["words"]
+        assert view.position == 1
+        view.db.close()
 
 
 async def test_another_logs_file_is_rebuilt(tmp_path: Path) -> None:

@@ -336,6 +336,23 @@ async def test_when_the_log_fails_nothing_more_is_sent(autojump_clock: trio.test
         assert len(fcm.sent) <= 2
 
 
+async def test_when_the_log_is_reopened_the_rest_is_sent_and_what_was_sent_is_settled_and_not_sent_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(latency_s=1)
+    async with world(fcm, slots=1) as w:
+        await w.accept("t1", "t2", "t3")
+        await trio.sleep(0.5)
+        w.log.break_down()
+        await trio.sleep(100)
+        assert fcm.targets == ["t1"], "what was in flight ends, nothing is begun"
+        assert not w.facts(Settled)
+        w.log.restore()
+        await trio.sleep(100)
+        assert fcm.targets == ["t1", "t2", "t3"]
+        assert [fact.outcome for fact in w.facts(Settled)] == ["delivered"] * 3
+
+
 async def test_at_the_end_a_send_in_flight_is_settled_and_none_is_begun(autojump_clock: trio.testing.MockClock) -> None:
     async with world(Script(latency_s=1), slots=1) as w:
         await w.accept("t1", "t2")

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 import trio
 
 from gateway.replication.row import row_of
@@ -93,6 +94,26 @@ async def test_a_failed_log_fails_every_answer_and_nothing_else():
         assert await at.take(RELAY, [store()]) == [STORED]
         at._ledger.log.break_down()
         assert await at.take(RELAY, [store(2), store()]) == [FAILED, FAILED]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_row_that_was_in_flight_when_the_log_failed_is_decided_anew_after_it_was_reopened(lost: bool):
+    async with intake() as at, trio.open_nursery() as nursery:
+        log, heard = at._ledger.log, []
+
+        async def take() -> None:
+            heard.append(await at.take(RELAY, [store()]))
+
+        nursery.start_soon(take)
+        while log.next_seq == log.durable_size:
+            await trio.lowlevel.checkpoint()
+        log.break_down()
+        await trio.testing.wait_all_tasks_blocked()
+        log.restore(lost=lost)
+        with trio.fail_after(30):
+            await at._ledger.restored()
+        assert heard == [[FAILED]]
+        assert await at.take(RELAY, [store()]) == [STORED if lost else DUPLICATE]
 
 
 async def test_what_the_view_has_is_no_longer_kept_in_flight():

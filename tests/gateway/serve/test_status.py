@@ -45,3 +45,9 @@ async def test_figures_that_are_read_are_fresh() -> None:
         assert value("gateway_log_appends_total") == 1
         assert value("gateway_log_failed") == 1
         assert value("gateway_log_view_lag", {"view": "nonces"}) == 0
+        ledger.log.term, ledger.log.reopenings_failed, status.failure = 1, 4, None
+        status.refresh()
+        status.refresh()
+        assert value("gateway_log_failed") == 0
+        assert value("gateway_log_reopenings_total", {"result": "ok"}) == 1
+        assert value("gateway_log_reopenings_total", {"result": "failed"}) == 4
