@@ -24,7 +24,7 @@ COMMANDS = {
     "log": (
         "gateway.cli.log.group",
         "command",
-        "Audit the event log, read-only, beside a running server or without one.",
+        "Audit the event log, prove what it holds, and erase, beside a running server or without one.",
     ),
     "keygen": ("gateway.cli.keygen", "command", "Make a P-256 key pair for a takos instance."),
     "push": ("gateway.cli.push", "command", "Send signed push requests as a takos instance would."),

@@ -51,7 +51,7 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
-    """Audit the event log, read-only, beside a running server or without one.
+    """Audit the event log, prove what it holds, and erase, beside a running server or without one.
 
     \b
     Examples:
