@@ -10,10 +10,11 @@ import trio
 
 from eventlog.disk.log import Appendable, open_log
 from eventlog.errors import Absent, Locked, LogClosed, LogFailed
-from eventlog.limits import FRAME_RECORDS_MAX
+from eventlog.limits import FRAME_RECORDS_MAX, REOPEN_S_MAX
 from eventlog.record import Draft, Record
-from tests.eventlog.logs import draft, running
+from tests.eventlog.logs import draft, open_sim, payloads, running
 from tests.fakes import FakeClock, MemoryLog
+from tests.sim.disk import FAIL, FAIL_PERSISTED, SimDisk
 
 Opener = Callable[[], AbstractAsyncContextManager[Appendable]]
 
@@ -187,3 +188,93 @@ async def test_plain_cbor_reads_a_segment_as_a_sequence(tmp_path: Path) -> None:
             found += [fields[5] for fields in records]
         assert found == [draft(n).payload for n in range(30)]
         assert not file.read(1)
+
+
+# -- a disk that fails while the log is open ---------------------------------------------------------------------------
+
+
+def on_syncs(disk: SimDisk, fault: str) -> None:
+    disk.fault = lambda call, path: fault if call == "datasync" and path.endswith(".evl") else ""
+
+
+@pytest.mark.parametrize(("fault", "kept"), [(FAIL, 2), (FAIL_PERSISTED, 2)])
+async def test_a_follower_is_given_what_a_failed_sync_left_and_reopening_proved(
+    fault: str, kept: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    disk = SimDisk()
+    seen: list[bytes] = []
+
+    async def follow() -> None:
+        async for records in log.follow(0):
+            seen.extend(record.payload or b"" for record in records)
+
+    async with running(open_sim(disk)) as log, trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await log.append_many([draft(0)])
+        on_syncs(disk, fault)
+        with pytest.raises(LogFailed):
+            await log.append_many([draft(1)])
+        assert len(seen) == log.durable_size == 1
+        assert log.record(0).payload == draft(0).payload, "reading goes on"
+        disk.fault = lambda call, path: ""
+        await log.reopened()
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [draft(n).payload for n in range(kept)]
+        assert await log.append_many([draft(9)]) == kept
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_submitted_before_a_failure_is_taken_for_what_got_its_seq_after(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    disk = SimDisk()
+    async with running(open_sim(disk)) as log:
+        disk.fault = lambda call, path: FAIL if call == "write" else ""
+        term, first = log.term, log.submit([draft(0)])
+        await log.failed()
+        disk.fault = lambda call, path: ""
+        await log.reopened()
+        await log.append_many([draft(1)])
+        assert log.durable_size > first
+        with pytest.raises(LogFailed, match="reopened since"):
+            await log.durable(first + 1, term)
+        await log.durable(first + 1, log.term)
+
+
+async def test_a_disk_that_stays_full_is_tried_for_ever_at_a_bounded_pace_and_frees_what_it_wrote(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    disk = SimDisk()
+    async with running(open_sim(disk)) as log:
+        await log.append_many([draft(0)])
+        disk.fault = lambda call, path: FAIL if call == "write" else ""
+        with pytest.raises(LogFailed):
+            await log.append_many([draft(1)])
+        await trio.sleep(120)
+        assert 120 / REOPEN_S_MAX - 1 <= log.reopenings_failed < 120
+        assert "cannot be reopened yet" in str(log.failure)
+        assert not [name for name in disk.entries("/data/log") if name.endswith(".tmp")]
+        assert len(disk._files) < 10, "no descriptor is left behind by a try"
+        with pytest.raises(LogFailed):
+            await log.room()
+        disk.fault = lambda call, path: ""
+        await trio.sleep(REOPEN_S_MAX + 1)
+        assert log.failure is None
+        await log.append_many([draft(2)])
+
+
+async def test_a_log_that_is_closed_while_it_has_failed_ends_at_once_and_the_next_start_recovers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    disk = SimDisk()
+    async with running(open_sim(disk)) as log:
+        await log.append_many([draft(0)])
+        disk.fault = lambda call, path: FAIL if call == "write" else ""
+        with pytest.raises(LogFailed):
+            await log.append_many([draft(1)])
+        await trio.sleep(30)
+        ended = trio.current_time()
+    assert trio.current_time() == ended
+    disk.fault = lambda call, path: ""
+    with open_sim(disk) as log:
+        assert payloads(log)[:1] == [draft(0).payload]
