@@ -45,6 +45,7 @@ class Push(Section, frozen=True):
     title: str = "通知"
     answer_wait_s: float = 1.5
     ttl_s: int = 3600
+    device_ttl_s: int = 2_419_200  # FCM's most, and what it does where nothing is said
     stale_s: int = 86_400
     devices_per_user_max: int = 64
     policy: str = "open"  # "open" | "allowlist"
@@ -341,6 +342,7 @@ def _server_rules(server: Server) -> list[Rule]:
 
 def _policy_rules(config: Config) -> list[Rule]:
     rules: list[Rule] = [
+        (config.push.device_ttl_s <= 2_419_200, "push.device_ttl_s: FCM keeps a push for at most 2419200 seconds"),
         (
             config.push.policy in ("open", "allowlist"),
             f'push.policy: "open" or "allowlist", not {config.push.policy!r}',

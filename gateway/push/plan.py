@@ -67,6 +67,16 @@ def message(notification: Notification, target_kind: str, target: str, title: st
     }
 
 
+def timed(made: Mapping[str, Any], ttl_s: int, now_s: int) -> dict[str, Any]:
+    """The message with how long it is kept for a device that is away, on each platform that it does not say so for."""
+    android: Mapping[str, Any] = made.get("android", {})
+    timed = {**made, "android": {"ttl": f"{ttl_s}s", **android}}
+    for platform, header, value in (("apns", "apns-expiration", str(now_s + ttl_s)), ("webpush", "TTL", str(ttl_s))):
+        part: Mapping[str, Any] = made.get(platform, {})
+        timed[platform] = {**part, "headers": {header: value, **part.get("headers", {})}}
+    return timed
+
+
 class Projects:
     """Which Firebase project serves which ``appId``."""
 

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 import trio
 from cachetools import LRUCache
 
-from gateway.config import FCM
+from gateway.config import FCM, Push
 from gateway.errors import ConfigInvalid
 from gateway.limits import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
 from gateway.push.content import Content, fcm
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body, shared_part
 from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_form, token_of
+from gateway.push.plan import timed
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.httpclient import Answer, PeerFailed, Pool, client_context
@@ -116,8 +117,8 @@ def read_accounts(config: FCM) -> dict[str, Account]:
 class Sender(WayOut):
     """All projects behind one base URL. An async context manager: leaving it closes the connections."""
 
-    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, metrics: Metrics, title: str) -> None:
-        self._title, self._cut = title, metrics.push_cut
+    def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, metrics: Metrics, push: Push) -> None:
+        self._title, self._device_ttl_s, self._clock, self._cut = push.title, push.device_ttl_s, clock, metrics.push_cut
         self._messages: LRUCache[tuple[int, str], bytes] = LRUCache(MESSAGES_MAX)
         try:
             context = client_context(config.ca_file)
@@ -160,6 +161,7 @@ class Sender(WayOut):
         found = self._messages.get(key)
         if found is None:
             message = fcm(content, delivery.target_kind, "", self._title)
+            message = timed(message, self._device_ttl_s, self._clock.now_ms() // 1000)
             found = self._messages[key] = shared_part(message, delivery.target_kind)
             if isinstance(content, Notification) and message["notification"]["body"] != content.message:
                 self._cut.inc()

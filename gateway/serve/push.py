@@ -65,7 +65,7 @@ class PushService:
         self._per_address = _per_minute(config.push.rate_per_address)
         self._per_instance = _per_minute(config.push.rate_per_instance)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
-        fcm = Sender(config.fcm, read_accounts(config.fcm), clock, metrics, config.push.title)
+        fcm = Sender(config.fcm, read_accounts(config.fcm), clock, metrics, config.push)
         ways: dict[str, WayOut] = {"token": fcm, "fid": fcm} | self.ways.by_kind()
         self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=config.fcm.connections_max)
 

@@ -10,7 +10,7 @@ from gateway.config import Project
 from gateway.errors import ConfigInvalid
 from gateway.limits import FIELD_BYTES_MAX, PAYLOAD_BYTES_MAX, TITLE_BYTES_MAX
 from gateway.push.envelope import Notification
-from gateway.push.plan import Projects, collapse_key, cut, is_reserved, judge_title, message, payload_bytes
+from gateway.push.plan import Projects, collapse_key, cut, is_reserved, judge_title, message, payload_bytes, timed
 
 NOTE = Notification("n1", "like", "Bob さん", "bob", "post", "p1", None)
 field = st.text(st.characters(codec="utf-8"), max_size=FIELD_BYTES_MAX // 4)
@@ -35,6 +35,15 @@ def test_a_repeat_collapses_on_every_platform() -> None:
     assert made["android"]["collapse_key"] == made["android"]["notification"]["tag"] == key
     assert made["apns"]["headers"]["apns-collapse-id"] == made["webpush"]["headers"]["Topic"] == key
     assert collapse_key("n2") != key
+
+
+def test_how_long_it_is_kept_is_said_to_every_platform_and_an_operators_own_word_wins() -> None:
+    made = timed(message(NOTE, "token", "t1", "x"), 60, 1000)
+    assert made["android"]["ttl"] == "60s"
+    assert made["apns"]["headers"]["apns-expiration"] == "1060"
+    assert made["webpush"]["headers"]["TTL"] == "60"
+    assert made["webpush"]["headers"]["Urgency"] == "high"
+    assert timed({"token": "t", "android": {"ttl": "5s"}}, 60, 1000)["android"] == {"ttl": "5s"}
 
 
 @pytest.mark.parametrize("kind", ["token", "fid"])

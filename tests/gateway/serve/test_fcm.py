@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.config import FCM, Project
+from gateway.config import FCM, Project, Push
 from gateway.errors import ConfigInvalid
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Forbidden, Gone, Mismatched, Transient, Unauthenticated, Verdict
@@ -40,7 +40,7 @@ async def sending(tmp_path: Path, fake: Fake, *, tls: bool = False, ca: bool = T
         path.write_bytes(service_account(KEY, base_url))
         projects = {"default": Project(credentials=str(path))}
         config = FCM(base_url=base_url, allow_any_token_uri=True, ca_file=ca_file, projects=projects)
-        async with Sender(config, read_accounts(config), SystemClock(), Metrics(), "T") as sender:
+        async with Sender(config, read_accounts(config), SystemClock(), Metrics(), Push(title="T")) as sender:
             yield sender
         nursery.cancel_scope.cancel()
 
@@ -202,7 +202,7 @@ async def test_a_send_that_is_never_answered_ends_at_its_deadline(
     path = tmp_path / "a.json"
     path.write_bytes(service_account(KEY, "http://x"))
     config = FCM(allow_any_token_uri=True, send_s_max=1, projects={"default": Project(credentials=str(path))})
-    sender = Sender(config, read_accounts(config), FakeClock(), Metrics(), "T")
+    sender = Sender(config, read_accounts(config), FakeClock(), Metrics(), Push(title="T"))
     sender._pool = Silent()  # type: ignore[assignment]
     sender._projects["default"].credentials._pool = Endpoint()  # type: ignore[assignment]
     assert await send(sender) == Transient("timeout")
@@ -217,4 +217,4 @@ def test_a_missing_or_wrong_account_file_is_told_with_its_project(tmp_path: Path
         with pytest.raises(ConfigInvalid, match=r"fcm\.projects\.mine\.credentials"):
             read_accounts(FCM(projects={"mine": Project(credentials=str(path))}))
     with pytest.raises(ConfigInvalid, match="ca_file"):
-        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock(), Metrics(), "T")
+        Sender(FCM(ca_file=str(tmp_path / "none")), {}, FakeClock(), Metrics(), Push(title="T"))
