@@ -373,6 +373,18 @@ def _policy_rules(config: Config) -> list[Rule]:
         (worker.secret or worker.secret_file, f"workers.{name}: needs a secret or a secret_file")
         for name, worker in config.workers.items()
     ]
+    return rules + _door_rules(config)
+
+
+def _door_rules(config: Config) -> list[Rule]:
+    rules: list[Rule] = []
+    for name, app in config.matrix.apps.items():
+        on_the_web, at_apple = app.way in ("webpush", "unifiedpush"), app.way == "apns"
+        # Else every pushkey would be rejected, and homeservers would drop their pushers for a slip of ours.
+        rules += [
+            (not on_the_web or config.webpush.enabled, f"matrix.apps.{name}: its way is off (webpush.enabled)"),
+            (not at_apple or name in config.apns.apps, f"matrix.apps.{name}: its way needs apns.apps.{name}"),
+        ]
     web = config.firebase
     needed = (web.api_key, web.project_id, web.app_id, web.messaging_sender_id, web.vapid_key)
     rules.append(

@@ -4,13 +4,18 @@ import msgspec
 import pytest
 
 from gateway.config import (
+    APNs,
     Config,
+    Firebase,
     Instance,
+    Matrix,
+    MatrixApp,
     Mirror,
     Push,
     Relay,
     Server,
     Tokens,
+    WebPush,
     Worker,
     host_and_port,
     refuse_impossible,
@@ -42,6 +47,15 @@ def test_the_defaults_hold() -> None:
         (Config(workers={"w": Worker()}), "workers.w"),
         (Config(workers={"w": Worker(secret="a", secret_file="b")}), "secret_file"),
         (Config(instances={"external:x": Instance()}), "slug"),
+        (Config(instances={"matrix:x": Instance(domain="a.b")}), "Matrix door"),
+        (Config(firebase=Firebase(api_key="k")), "firebase"),
+        (Config(apns=APNs(base_url="http://localhost")), "apns.base_url"),
+        (Config(matrix=Matrix(apps={"a": MatrixApp(way="apns")})), "apns.apps.a"),
+        (
+            Config(matrix=Matrix(apps={"a": MatrixApp(way="webpush")}), webpush=WebPush(enabled=False)),
+            "webpush.enabled",
+        ),
+        (Config(matrix=Matrix(secret="a", secret_file="b")), "secret_file"),
         (Config(instances={"a.b": Instance(url="http://x", public_key="y")}), "public_key"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Matrix, MatrixApp
@@ -14,9 +14,9 @@ from gateway.push.matrix import Apps, collapse_of, event_bytes, event_of, fcm_me
 from gateway.push.plan import payload_bytes
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
 )
 NAMES = st.sampled_from(
     ("event_id", "room_id", "type", "content", "counts", "prio", "devices", "app_id", "pushkey", "pushkey_ts", "data")
@@ -28,6 +28,7 @@ def body(**event: Any) -> bytes:
     return json.dumps({"notification": event | {"devices": [device]}}).encode()
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, JSON | st.lists(st.dictionaries(NAMES, JSON), max_size=3)))
 def test_any_json_is_a_request_or_refused_and_what_is_kept_can_be_read_again(event: dict[str, Any]) -> None:
     try:

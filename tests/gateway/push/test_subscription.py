@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
@@ -103,6 +103,7 @@ def test_keys_that_are_none_are_refused(text: str) -> None:
     assert refused.value.status == 400
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300) | st.text(max_size=100).map(lambda tail: f"https://push.example.net/{tail}"))
 def test_any_text_is_refused_or_safe_in_a_request_line(text: str) -> None:
     try:

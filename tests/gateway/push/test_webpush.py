@@ -4,7 +4,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.push.envelope import Notification
@@ -46,6 +46,7 @@ def test_the_fake_browser_reads_the_rfcs_example() -> None:
     assert Subscriber(URL, key(THEIRS), base64url_bytes(AUTH)).decrypt(base64url_bytes(BODY)) == TEXT
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.binary(max_size=TEXT_BYTES_MAX))
 def test_a_browser_reads_whatever_was_encrypted_for_it_and_no_body_is_too_long(text: bytes) -> None:
     browser = Subscriber(URL, key(THEIRS), base64url_bytes(AUTH))
@@ -62,6 +63,7 @@ def notification(message: str, **fields: str) -> Notification:
     )  # type: ignore[arg-type]
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.text(max_size=8000), st.sampled_from([TEXT_BYTES_MAX, 1024]))
 def test_a_text_of_any_length_fits_and_ids_stay_whole(message: str, bytes_max: int) -> None:
     raw = text_of(notification(message), "通知", "webpush", bytes_max)

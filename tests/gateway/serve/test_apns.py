@@ -47,7 +47,7 @@ def config(tmp_path: Path, url: str = "https://localhost:1", ca: str = "", **cha
 @asynccontextmanager
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     cert, cert_key = write_certificate(tmp_path)
-    fake = FakeAPNs(KEY.public_key(), now_s=SystemClock().now_ms() // 1000 + 1)
+    fake = FakeAPNs(KEY.public_key(), now_s=SystemClock().now_ms() // 1000 + 1_800)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_fake_apns, fake, cert, cert_key)
         async with Way(config(tmp_path, url, str(cert)), SystemClock()) as way:
