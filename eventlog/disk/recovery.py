@@ -101,8 +101,9 @@ def read_checkpoint(disk: Disk, directory: str, origin: str, public_key: bytes) 
 
 def _refusal(what: str, path: str, offset: int) -> Corrupt:
     ways = (
-        "repair it from a backup or another copy (`heliograph log repair --from COPY`), or, to give up what stands from there on, keep a copy of the directory, "
-        f"run `truncate -s {offset} {path}`, remove later segments and the checkpoint, and start again"
+        "repair it from a backup or another copy (`heliograph log repair --from COPY`), or, to give up what stands "
+        f"from there on, keep a copy of the directory, run `truncate -s {offset} {path}`, remove later segments and the "
+        "checkpoint, and start again"
     )
     return Corrupt(f"{what}; nothing was changed. The way on: {ways}", path, offset)
 
@@ -136,7 +137,9 @@ def _check_beginning(disk: Disk, segments: Segments) -> None:
     """Refuse a log whose first segments are missing and were not taken by retention."""
     first_seq = segments.first_seq
     if first_seq > read_state(disk, segments.directory).first_seq:
-        raise _refusal(f"the log begins with record {first_seq}, and retention did not take those before", segments[0].path, 0)
+        raise _refusal(
+            f"the log begins with record {first_seq}, and retention did not take those before", segments[0].path, 0
+        )
 
 
 def read_state(disk: Disk, directory: str) -> State:
