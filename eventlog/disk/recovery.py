@@ -102,8 +102,8 @@ def read_checkpoint(disk: Disk, directory: str, origin: str, public_key: bytes) 
 def _refusal(what: str, path: str, offset: int) -> Corrupt:
     ways = (
         "repair it from a backup or another copy (`heliograph log repair --from COPY`), or, to give up what stands "
-        f"from there on, keep a copy of the directory, run `truncate -s {offset} {path}`, remove later segments and the "
-        "checkpoint, and start again"
+        f"from there on, keep a copy of the directory, run `truncate -s {offset} {path}`, remove later segments and "
+        "the checkpoint, and start again"
     )
     return Corrupt(f"{what}; nothing was changed. The way on: {ways}", path, offset)
 
