@@ -131,7 +131,7 @@ async def test_a_user_is_erased_on_a_running_server_and_a_key_on_a_stopped_one(t
             assert files_with(data, OTHER_TOKEN)
             assert users_with_devices(data) == [OTHER]
             assert len(await stored(server)) == 3
-            assert server.stop() == 0
+            assert server.stop(60) == 0
         nursery.cancel_scope.cancel()
     before = audited(data)
     done = await trio.to_thread.run_sync(erase, data, f"nostr:{npub(author.pubkey)}")
@@ -144,7 +144,7 @@ async def test_a_user_is_erased_on_a_running_server_and_a_key_on_a_stopped_one(t
         assert log.root_at(before.records) == before.root
     with process(tmp_path) as server:
         assert await stored(server) == [other.pubkey]
-        assert server.stop() == 0
+        assert server.stop(60) == 0
 
 
 def registered(user: str, token: str) -> Registered:
