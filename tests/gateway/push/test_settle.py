@@ -72,6 +72,12 @@ def test_a_passing_failure_is_deferred_and_counted() -> None:
     assert made.fact == Deferred(7, 2, 4, NOW + 80_000, "unavailable")
 
 
+def test_a_failure_that_is_the_devices_own_says_nothing_of_the_service() -> None:
+    for scope, service in (("device", "works"), ("project", "fails")):
+        made = decide(Transient("x", scope=scope), delivery(0), ProjectState(), NOW, 0.0)  # type: ignore[arg-type]
+        assert (made.service, made.fact) == (service, Deferred(7, 2, 1, NOW + 10_000, "x"))
+
+
 verdicts = st.sampled_from(
     [
         *(Delivered(), Gone("x"), Mismatched(), Failed("x"), Forbidden("x"), Unauthenticated()),

@@ -1,8 +1,10 @@
 """The devices view: the last issuedAt decides, whatever the order, the batches or the restarts."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,3 +201,22 @@ def test_any_history_ends_as_the_oracle_says_with_one_digest_for_all_batch_sizes
 @pytest.mark.parametrize("kind", sorted(DevicesView.kinds))
 def test_every_kind_is_a_push_fact(kind: str) -> None:
     assert kind.startswith("push.")
+
+
+def test_a_subscription_is_one_device_by_its_endpoint_whatever_its_keys() -> None:
+    url = "https://push.example.net/x"
+
+    def whole(auth: str) -> str:
+        return json.dumps({"endpoint": url, "keys": {"auth": auth, "p256dh": "k"}}, separators=(",", ":"))
+
+    def made(fact: Registered | Deregistered) -> Registered | Deregistered:
+        return msgspec.structs.replace(fact, target_kind="webpush")
+
+    old, fresh = made(registered(target=whole("old"))), made(registered(target=whole("new"), issued=NOW + 1))
+    view = folded(old, fresh)
+    assert targets(view) == [whole("new")]
+    assert view.holder("a", "webpush", url) == view.holder("a", "webpush", whole("old")) == "alice"
+    gone = Removed("a", "alice", whole("old"), "webpush", "gone")
+    assert targets(folded(old, fresh, gone)) == []
+    assert targets(folded(old, fresh, made(deregistered(target=url, issued=NOW + 2)))) == []
+    assert view.superseded("a", "webpush", url, NOW)

@@ -156,3 +156,13 @@ def test_of_each_device_the_first_pending_may_be_tried_in_any_batches(
     first = {min(key for key in pending if key[1] == index) for _, index in pending}
     assert set(keys(whole, NOW + 1)) == first
     assert whole.queued("a") == parts.queued("a") == len(pending)
+
+
+def test_a_notification_waits_when_nothing_of_it_may_be_tried_yet() -> None:
+    facts: list[Fact] = [accepted(), Deferred(0, 0, 1, NOW + 10_000, "x")]
+    assert not folded(*facts).is_deferred(0, NOW)
+    facts.append(Deferred(0, 1, 1, NOW + 20_000, "x"))
+    assert folded(*facts).is_deferred(0, NOW)
+    assert not folded(*facts).is_deferred(0, NOW + 10_000)
+    facts += [Settled(0, 0, "delivered", ""), Settled(0, 1, "delivered", "")]
+    assert not folded(*facts).is_deferred(0, NOW)
