@@ -77,8 +77,33 @@ check("limit gives the newest, first", newest.map((event) => event.content).join
 const refused = await query(other, { kinds: ["x"] });
 check("a bad filter is closed with a reason", (refused.closed ?? "").startsWith("invalid"), refused);
 
+const counted = await other.count([{ kinds: [7], authors: [me] }], {});
+check("count", counted === 9 || counted?.count === 9, counted);
+
+const guarded = make(1, "mine alone", [["-"]]);
+const unproved = await attempt(relay.publish(guarded));
+check("a protected event waits for a proof", unproved.includes("auth-required"), unproved);
+const proved = await attempt(relay.auth(async (template) => finalizeEvent(template, key)));
+check("auth", proved.startsWith("ok"), proved);
+check("a protected event from its author", (await attempt(relay.publish(guarded))).startsWith("ok"), null);
+
+const wrap = finalizeEvent({ kind: 1059, content: "x", tags: [["p", me]], created_at: now }, generateSecretKey());
+await other.publish(wrap);
+const closed = await query(other, { kinds: [1059], "#p": [me] });
+check("a gift wrap is not for a stranger", (closed.closed ?? "").startsWith("auth-required"), closed);
+check("a gift wrap is for its addressee", (await query(relay, { kinds: [1059], "#p": [me] })).length === 1, null);
+
+const fleeting = make(1, "soon over", [["expiration", String(now + 3600)]]);
+check("an event with an end ahead", (await attempt(relay.publish(fleeting))).startsWith("ok"), null);
+const over = await attempt(relay.publish(make(1, "over", [["expiration", String(now - 1)]])));
+check("an event whose end is past", over.includes("invalid"), over);
+
+await relay.publish(make(62, "goodbye", [["relay", url]], now + 5));
+check("vanished", (await query(other, { authors: [me], kinds: [0, 1, 7, 30023] })).length === 0, null);
+check("vanished for good", (await attempt(other.publish(note))).includes("blocked"), null);
+
 const info = await fetchRelayInformation(url);
-check("information document", [1, 9, 11].every((nip) => info.supported_nips.includes(nip)), info);
+check("information document", [1, 9, 11, 40, 42, 45, 62, 70].every((nip) => info.supported_nips.includes(nip)), info);
 
 console.log(JSON.stringify(checks));
 process.exit(0);

@@ -16,4 +16,4 @@ def test_nostr_sdk_publishes_and_finds_what_it_published(tmp_path: Path) -> None
     assert ran.returncode == 0, ran.stderr
     checks = json.loads(ran.stdout)
     assert {name: result for name, result in checks.items() if result is not True} == {}
-    assert len(checks) == 8
+    assert len(checks) == 10

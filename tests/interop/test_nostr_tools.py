@@ -31,4 +31,4 @@ def test_nostr_tools_finds_a_complete_relay(modules: Path, tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stderr
     checks = json.loads(ran.stdout)
     assert {name: result for name, result in checks.items() if result is not True} == {}
-    assert len(checks) == 15
+    assert len(checks) == 25
