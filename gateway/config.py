@@ -204,6 +204,7 @@ class Relay(Section, frozen=True):
     bytes_per_s_max: int = 0
     bytes_per_s_per_address_max: int = 0
     subscriptions_per_address_max: int = 65_536
+    search_events_max: int = 20_000
     admins: tuple[str, ...] = ()
     policy: Policy = Policy()
     unread_bytes_max: int = 8_388_608
@@ -305,6 +306,7 @@ MAY_BE_ZERO = frozenset(
         "tokens.refresh_window_s",
         "relay.created_at_ahead_s_max",
         "relay.min_pow_difficulty",
+        "relay.search_events_max",
         "relay.messages_per_s_max",
         "relay.messages_per_s_per_address_max",
         "relay.bytes_per_s_max",

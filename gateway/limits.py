@@ -379,6 +379,10 @@ HTTP_AUTH_CHARS_MAX = 8_192
 HTTP_AUTHS_KEPT_MAX = 10_000
 """Signed requests that are remembered, so that none is taken twice; 80 admins' requests a second for two minutes."""
 
+SEARCH_CHARS_MAX = 1_024
+SEARCH_TERMS_MAX = 16
+"""Characters and words of a search; beyond: ``invalid:``. Each word is looked for in each text (under 1 µs)."""
+
 RATED_KEYS_MAX = 65_536
 """Authors whose rate is counted; the least recent is forgotten, and starts full."""
 

@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import NostrRefused
 from gateway.limits import INTEGER_MAX, KIND_MAX
 from gateway.nostr.event import Event, indexed_tags, is_hex_64
+from gateway.nostr.search import score, terms_of
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _HEX_LETTERS = frozenset("ep")
@@ -25,6 +26,7 @@ class Filter(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
     limit: int | None = None
+    search: tuple[str, ...] | None = None  # the words of a search (NIP-50)
 
     @property
     def value_count(self) -> int:
@@ -40,7 +42,7 @@ class Filter(msgspec.Struct, frozen=True):
             return False
         if self.kinds is not None and event.kind not in self.kinds:
             return False
-        if not self.in_time(event.created_at):
+        if not self.in_time(event.created_at) or (self.search is not None and not score(self.search, event.content)):
             return False
         return not self.tags or self.has_tags(indexed_tags(event) if tags is None else tags)
 
@@ -67,6 +69,8 @@ def parse_filter(raw: object) -> Filter:
             fields[name] = _kinds(value)
         elif name in ("since", "until", "limit"):
             fields[name] = _integer(name, value)
+        elif name == "search":
+            fields[name] = _search(value)
         elif len(name) == 2 and name[0] == "#" and name[1] in _LETTERS:
             tags.append((name[1], _tag_values(name, value)))
         else:
@@ -102,6 +106,12 @@ def _kinds(value: object) -> frozenset[int]:
     if len(kinds) != len(_list("kinds", value)) or not all(0 <= kind <= KIND_MAX for kind in kinds):
         raise NostrRefused(f"invalid: kinds must hold integers from 0 to {KIND_MAX}")
     return frozenset(kinds)
+
+
+def _search(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise NostrRefused("invalid: search must be a string")
+    return terms_of(value)
 
 
 def _integer(name: str, value: object) -> int:

@@ -39,6 +39,7 @@ NIPS: dict[int, Callable[[Relay], bool]] = {
     40: _always,
     42: _always,
     45: _always,
+    50: lambda limits: limits.search_events_max > 0,
     59: lambda limits: set(limits.private_kinds) >= WRAPS,
     62: _always,
     65: _always,  # asks no more than that kind 10002 is replaceable, and taken from whoever may write

@@ -170,6 +170,8 @@ class Session:
 
     def _count(self, sub_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         values = sum(one.value_count for one in filters)
+        if any(one.search is not None for one in filters):
+            return [Send(wire.closed(sub_id, "unsupported: what a search finds is not counted"), "request")]
         refusal = self._refusal(sub_id, filters, values) or self.reader(self._now_ms // 1000).refusal(filters)
         answer: Effect = Send(wire.closed(sub_id, refusal), "request") if refusal else Count(sub_id, filters)
         return [*self._asking(filters), answer]
@@ -197,6 +199,8 @@ class Session:
             return "invalid: a REQ has at least one filter"
         if len(filters) > limits.filters_max:
             return f"invalid: a REQ has at most {limits.filters_max} filters"
+        if not limits.search_events_max and any(one.search is not None for one in filters):
+            return "unsupported: this relay does not search"
         if values > FILTER_VALUES_MAX:
             return f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
         return None

@@ -6,8 +6,9 @@ nothing is read while stored rows are being sent: a client's own reading sets th
 are checked.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol, assert_never
 
@@ -18,7 +19,7 @@ from cachetools import LRUCache
 
 from gateway.config import Config
 from gateway.facts import SALT_BYTES
-from gateway.limits import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
+from gateway.limits import ACCOUNTS_MAX, BATCHES_MAX, SCAN_ROWS, STORED_BYTES
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account, Budget
 from gateway.nostr.event import Event, stored_event
@@ -27,6 +28,7 @@ from gateway.nostr.hyperloglog import HyperLogLog, hll_offset
 from gateway.nostr.info import Presentation, document
 from gateway.nostr.policy import Sender
 from gateway.nostr.reader import Reader
+from gateway.nostr.search import score
 from gateway.nostr.session import Count, Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
 from gateway.replication.grant import Grant
 from gateway.serve.clock import Clock
@@ -242,6 +244,10 @@ class Connection:
         subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters, self._reader)
         self._open[sub_id] = subscription
         limits, reader, ending = service.limits, self._reader(), Ending()
+        if any(one.search is not None for one in filters):
+            await self._search(subscription, filters, reader)
+            self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
+            return
         for page in service.scan.pages(
             relay_key,
             filters,
@@ -255,6 +261,36 @@ class Connection:
             if not self._socket.is_open:
                 return
         self._socket.send_many([wire.eose(sub_id, *HINTS[ending.is_whole]), *subscription.catch_up()])
+
+    async def _search(self, subscription: Subscription, filters: Sequence[Filter], reader: Reader) -> None:
+        """Send what a search finds, the best first (NIP-50): each filter by itself, each event once."""
+        limits, sent = self._service.limits, set[int]()
+        for asked in filters:
+            limit = min(limits.limit_default if asked.limit is None else asked.limit, limits.limit_max)
+            best: list[tuple[int, Row, str]] = []
+            async for one in self._found(subscription.seq_start, asked, reader):
+                best.append(one)
+                if len(best) >= 2 * limit + SCAN_ROWS:
+                    best = heapq.nlargest(limit, best)
+            for _, row, text in heapq.nlargest(limit, best):
+                if row.seq not in sent:
+                    sent.add(row.seq)
+                    self._socket.send(subscription.frame(text))
+                    if self._socket.unread_bytes > STORED_BYTES:
+                        await self._socket.flushed()
+
+    async def _found(self, seq_end: int, asked: Filter, reader: Reader) -> AsyncIterator[tuple[int, Row, str]]:
+        """Look through the newest events that the rest of a filter lets through: (score, row, event)."""
+        service, most = self._service, self._service.limits.search_events_max
+        wide = msgspec.structs.replace(asked, limit=None)
+        for page in service.scan.pages(self._grant.relay_key, [wide], seq_end, most, most, reader=reader):
+            payloads = service.log.payloads([row.seq for row in page]) if page else ()
+            for row, payload in zip(page, payloads, strict=True):
+                raw = b"" if payload is None else event_json(payload)
+                event = stored_event(raw) if raw else None
+                if event is not None and asked.matches(event) and reader.may_read(event):
+                    yield score(asked.search or (), event.content), row, raw.decode()
+            await trio.lowlevel.checkpoint()
 
     async def _count(self, sub_id: str, filters: Sequence[Filter]) -> None:
         """Count what is stored: exactly, up to ``count_max``; with registers where the filter has an offset."""

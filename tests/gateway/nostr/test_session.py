@@ -51,7 +51,8 @@ def test_a_bad_event_is_refused_without_parting_the_batch() -> None:
         ["REQ", "x"],
         ["REQ", "x", {}, {}, {}],
         ["REQ", "x", {"kinds": 1}],
-        ["REQ", "x", {"search": "y"}],
+        ["REQ", "x", {"search": 1}],
+        ["REQ", "x", {"searching": "y"}],
     ],
 )
 def test_a_refused_request_is_closed_with_its_own_id(frame: list[Any]) -> None:

@@ -718,3 +718,27 @@ async def test_an_address_has_so_many_subscriptions_over_all_its_connections() -
         await one.silence()
         two.say(["REQ", "x", {}])
         await two.hear("EOSE")
+
+
+async def test_a_search_finds_what_has_all_words_the_best_first_and_goes_on_live() -> None:
+    async with bench() as here:
+        texts = ["purple cats", "a purple cat; the Purple cat", "a purple cat", "a purple dog"]
+        await here.publish(*(signed_fields(content=text, created_at=at) for at, text in enumerate(texts)))
+        await here.publish(wrapped(BOB, "purple cat"))
+        socket = here.connect()
+        socket.say(
+            ["REQ", "x", {"search": "purple cat lang:en", "limit": 2}], ["REQ", "y", {"search": "dog", "kinds": [7]}]
+        )
+        heard = await socket.hear("EOSE", 2)
+        assert [frame[2]["content"] for frame in heard if frame[0] == "EVENT"] == texts[1:3]
+        await here.publish(signed_fields(content="no"), signed_fields(content="CATS are purple"))
+        assert [frame[1:] for frame in await socket.silence()] == [["x", signed_fields(content="CATS are purple")]]
+        socket.say(["COUNT", "c", {"search": "cat"}])
+        assert (await socket.hear("CLOSED"))[-1][2].startswith("unsupported: ")
+
+
+async def test_a_relay_that_does_not_search_says_so() -> None:
+    async with bench(Relay(search_events_max=0)) as here:
+        socket = here.connect()
+        socket.say(["REQ", "x", {"search": "y"}])
+        assert (await socket.hear("CLOSED"))[0][2].startswith("unsupported: ")
