@@ -66,18 +66,21 @@ class SecureWire(trio.abc.Stream):
 
     async def shake(self) -> None:
         """Shake hands; raises BrokenResourceError, caused by OpenSSL's error where TLS or the certificate is bad."""
-        while True:
+        failure: ssl.SSLError | None = None
+        is_shaken = False
+        while not is_shaken and failure is None:
             try:
                 self._tls.do_handshake()
+                is_shaken = True
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._feed()
+                pass
             except ssl.SSLError as why:
-                await self._flush()  # the alert
-                raise trio.BrokenResourceError("TLS failed") from why
-            else:
-                await self._flush()
-                return
+                failure = why
+            await self._flush()  # also the alert that says what was wrong
+            if not is_shaken and failure is None:
+                await self._feed()
+        if failure is not None:
+            raise trio.BrokenResourceError("TLS failed") from failure
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all, as `Wire.send_all`."""

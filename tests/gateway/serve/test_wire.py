@@ -31,7 +31,7 @@ async def connected(
 
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        await nursery.start(trio.serve_listeners, serve, [listener])
         with trio.fail_after(60):
             wire = Wire(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]))
             stream: Wire | SecureWire = wire
@@ -87,7 +87,7 @@ async def test_a_peer_that_speaks_no_tls_breaks_the_handshake() -> None:
 
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, plain, [listener])
+        await nursery.start(trio.serve_listeners, plain, [listener])
         wire = Wire(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]))
         secure = SecureWire(wire, client_context(), "127.0.0.1")
         with trio.fail_after(60), pytest.raises(trio.BrokenResourceError):
