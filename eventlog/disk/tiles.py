@@ -89,6 +89,13 @@ class TileWriter:
             self._put(tile, hashes)
             self._published.add((tile.level, tile.index))
 
+    def publish_missing(self) -> None:
+        """Do as `publish`, but leave alone what is there already: after a clean stop nothing is written."""
+        for tile, hashes in self._edge.partials():
+            if read_tile(self._disk, self._directory, tile) != hashes:
+                self._put(tile, hashes)
+            self._published.add((tile.level, tile.index))
+
     def _put(self, tile: Tile, hashes: bytes) -> None:
         path = join(self._directory, tile.path)
         try:
@@ -156,7 +163,7 @@ def _catch_up(tiles: TileWriter, segments: Segments, start: int, size: int, sign
         tiles.publish()
         start = signed
     tiles.grow(segments, start, size)
-    tiles.publish()
+    tiles.publish_missing()
 
 
 def _resumed(disk: Disk, directory: str, start: int, marked: int) -> TileWriter | None:
