@@ -6,12 +6,14 @@ Invariant: any bytes whatever are some verdict. Must not know retries' times, re
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
+_CODE = re.compile(r"[A-Z_]{1,64}", re.ASCII)
 _TOKEN_FIELDS = frozenset(("message.token", "message.fid", "token", "fid"))
 
 
@@ -157,4 +159,5 @@ def _refused(status: int, error: _Error) -> Verdict:
 
 
 def _reason(error: _Error, status: int) -> str:
-    return error.code.lower().replace("_", "-")[:64] or f"http-{status}"
+    # A code is a word of FCM's own; what is none might repeat the token, and reasons are told to operators.
+    return error.code.lower().replace("_", "-") if _CODE.fullmatch(error.code) else f"http-{status}"

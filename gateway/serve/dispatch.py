@@ -10,22 +10,25 @@ breaker, and comes back slowly. This module must not know requests, signatures, 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import trio
 from cachetools import LRUCache
 
 from eventlog.record import Record
-from gateway.facts import Accepted, Deferred, fact_of
+from gateway.facts import Accepted, Deferred, Settled, fact_of
 from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RAMP_BACKLOG, RETRY_MS_MIN, SWEEP_S
 from gateway.push.breaker import STATES, Breaker
 from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
+from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.pushfigures import PushFigures
 from gateway.serve.settler import Alarms, Ended, Settler
 from gateway.serve.wayout import NotNow, WayOut
 from gateway.views.outbox import OutboxView
@@ -36,6 +39,15 @@ DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
 EXPIRED_BATCH = 1000  # expired deliveries settled in one record batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a notification's deliveries share."""
+
+    content: Content
+    dry_run: bool
+    accepted_ms: int
+
+
 class Dispatcher:
     """Sends the outbox, each delivery by the way out for its kind of target. `run` it.
 
@@ -43,19 +55,27 @@ class Dispatcher:
     """
 
     def __init__(
-        self, ledger: Ledger, ways: Mapping[str, WayOut], clock: Clock, metrics: Metrics, *, slots: int
+        self,
+        ledger: Ledger,
+        ways: Mapping[str, WayOut],
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        slots: int,
+        classes: TenantClasses | None = None,
     ) -> None:
         outbox = ledger.views["outbox"]
         assert isinstance(outbox, OutboxView)
         self._outbox, self._ledger, self._ways, self._clock, self._metrics = outbox, ledger, ways, clock, metrics
         self._slots, self._turns = slots, Turns(outbox, slots)
-        self._texts: LRUCache[int, tuple[Content, bool]] = LRUCache(TEXTS_MAX)
+        self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())
+        self._texts: LRUCache[int, _Text] = LRUCache(TEXTS_MAX)
         self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
         self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
         self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
         self._alarms = Alarms()
-        self._settler = Settler(ledger, clock, metrics, self._alarms)
+        self._settler = Settler(ledger, clock, self._figures, self._alarms)
         self._nursery: trio.Nursery | None = None
         self._senders = self._flying = 0
         self._ending = trio.Event()
@@ -65,7 +85,7 @@ class Dispatcher:
 
     def known(self, accepted_seq: int, content: Content, *, dry_run: bool) -> None:
         """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
-        self._texts[accepted_seq] = (content, dry_run)
+        self._texts[accepted_seq] = _Text(content, dry_run, self._clock.now_ms())
 
     def forget(self) -> None:
         """Let go of every text: some were erased. The log gives back what it still has."""
@@ -131,6 +151,7 @@ class Dispatcher:
                 if isinstance(fact, Accepted) and fact.targets:
                     self._outstanding[record.seq] = len(fact.targets)
                     count += len(fact.targets)
+                    self._figures.accepted(fact.tenant, len(fact.targets))
                     self._offer(record.seq, fact)
         if count:
             self._rouse(count)
@@ -173,7 +194,7 @@ class Dispatcher:
         for delivery in self._outbox.expired(now_ms, EXPIRED_BATCH):
             if self._turns.withdraw(delivery):
                 self._end(delivery, Decision(settled(delivery, "expired", "braked")))
-        self._metrics.push_queued.set(self._outbox.queued_all())
+        self._figures.sweep(now_ms)
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -237,25 +258,29 @@ class Dispatcher:
         if text is None:
             return Decision(settled(delivery, "failed", "erased"))
         began = trio.current_time()
-        verdict = await way.send(delivery, text[0], dry_run=text[1])
-        self._metrics.push_send_seconds.observe(trio.current_time() - began)
+        verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
+        self._figures.sent(delivery.target_kind, trio.current_time() - began)
         if isinstance(verdict, Transient) and verdict.scope == "project":
             self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
         state = self._projects[delivery.project]
-        return decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
+        decision = decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
+        if isinstance(decision.fact, Settled):
+            self._figures.waited(delivery.tenant, text.accepted_ms, now_ms)
+        return decision
 
     def _device_wait_s(self, device: int) -> float:
         now_s = trio.current_time()
         return self._per_minute.take(device, now_s) or self._per_hour.take(device, now_s)
 
-    def _text(self, accepted_seq: int) -> tuple[Content, bool] | None:
+    def _text(self, accepted_seq: int) -> _Text | None:
         """The notification's text, from memory or from the log; None where it was erased."""
         found = self._texts.get(accepted_seq)
         if found is None:
-            fact = fact_of(self._ledger.log.record(accepted_seq))
+            record = self._ledger.log.record(accepted_seq)
+            fact = fact_of(record)
             if not isinstance(fact, Accepted):
                 return None
-            found = self._texts[accepted_seq] = content_of(fact)
+            found = self._texts[accepted_seq] = _Text(*content_of(fact), record.ts_ns // 1_000_000)
         return found
 
     # -- outcomes -----------------------------------------------------------------------------------------------------

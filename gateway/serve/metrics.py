@@ -7,6 +7,7 @@ client could else fill the memory with time series). This module must not know w
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 FSYNC_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+WAITED_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 ANSWER_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -60,11 +61,23 @@ class Metrics:
     def _push(self) -> None:
         self.push_registrations = self._counter("gateway_push_registrations", "Signed envelopes", "result")
         self.push_events = self._counter("gateway_push_events", "Notifications handed in", "result")
-        self.push_deliveries = self._counter("gateway_push_deliveries", "Answers of FCM", "outcome")
+        self.push_accepted = self._counter("gateway_push_accepted", "Deliveries accepted, one a device", "tenants")
+        self.push_deliveries = self._counter("gateway_push_deliveries", "Deliveries by what came of them", "outcome")
+        self.push_undelivered = self._counter(
+            "gateway_push_undelivered",
+            "Those that failed, expired, wait or took a device with them",
+            "outcome",
+            "reason",
+        )
         self.push_matrix = self._counter("gateway_push_matrix", "Pushkeys in answers of the Matrix door", "answered")
         self.push_queued = self._gauge("gateway_push_queued", "Deliveries accepted and not settled")
+        self.push_queue_depth = self._gauge("gateway_push_queue_depth", "The same, by class of tenant", "tenants")
+        self.push_queue_age = self._gauge("gateway_push_queue_age_seconds", "How long the oldest has waited", "tenants")
+        self.push_waited_seconds = self._histogram(
+            "gateway_push_waited_seconds", "From acceptance to the send that settled it", WAITED_SECONDS, "tenants"
+        )
         self.push_send_seconds = self._histogram(
-            "gateway_push_send_seconds", "Each send, as its push service takes it", ANSWER_SECONDS
+            "gateway_push_send_seconds", "Each send, as its push service takes it", ANSWER_SECONDS, "way"
         )
         self.push_breaker = self._gauge("gateway_push_breaker", "0 closed, 1 on the ramp, 2 probing, 3 open", "project")
         self.push_cut = self._counter("gateway_push_cut", "Texts cut to what FCM takes")

@@ -27,6 +27,7 @@ from gateway.push.es256 import PublicKey, signature_bytes, verifies
 from gateway.push.plan import judge_title
 from gateway.push.target import identity
 from gateway.push.tenant import SECRET_NEVER, Directory, Signer
+from gateway.push.tenantclass import TenantClasses
 from gateway.push.wellknown import WellKnown
 from gateway.serve.asgi import Direct
 from gateway.serve.clock import Clock
@@ -67,7 +68,11 @@ class PushService:
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
         fcm = Sender(config.fcm, read_accounts(config.fcm), clock, metrics, config.push)
         ways: dict[str, WayOut] = {"token": fcm, "fid": fcm} | self.ways.by_kind()
-        self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=config.fcm.connections_max)
+        classes = TenantClasses(config.push, config.instances)
+        slots = config.fcm.connections_max
+        self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=slots, classes=classes)
+        for project in config.fcm.projects:
+            metrics.push_breaker.labels(project).set(0)
 
     def routes(self, app: QuartTrio) -> None:
         """Add the three routes; refusals are raised, for the application to answer."""

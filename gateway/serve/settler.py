@@ -18,7 +18,7 @@ from gateway.push.matrix import holder, is_matrix
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
-from gateway.serve.metrics import Metrics
+from gateway.serve.pushfigures import PushFigures
 from gateway.views.devices import DevicesView
 
 ALARMS_MAX, ALARM_S = 256, 60.0  # one line a minute for each project and reason
@@ -42,18 +42,18 @@ class Alarms:
 class Settler:
     """Takes outcomes (`end`) and records them (`run`); ``unsettled`` of them are not durable yet."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics, alarms: Alarms) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, figures: PushFigures, alarms: Alarms) -> None:
         devices = ledger.views["devices"]
         assert isinstance(devices, DevicesView)
         self._ledger, self._devices, self._clock, self._alarms = ledger, devices, clock, alarms
-        self._counted = metrics.push_deliveries
+        self._figures = figures
         self._outcomes: list[tuple[Ended, list[Draft]]] = []
         self._news = trio.lowlevel.ParkingLot()
         self.unsettled = 0
 
     def end(self, delivery: Delivery, fact: Settled | Deferred, *, remove: bool) -> None:
         """Take an outcome; ``remove`` where the device goes with it."""
-        self._counted.labels("deferred" if isinstance(fact, Deferred) else fact.outcome).inc()
+        self._figures.ended(fact)
         now_ns = self._clock.now_ns()
         drafts = [draft(fact, ts_ns=now_ns)]
         if remove and isinstance(fact, Settled):

@@ -4,12 +4,21 @@ import trio
 import trio.testing
 
 from gateway.facts import Accepted, Deferred, PushTarget, Removed, Settled, draft, fact_of
+from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery
+from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.pushfigures import PushFigures
 from gateway.serve.settler import Alarms, Ended, Settler
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 from tests.fakes import FakeClock, memory_ledger
+
+
+def figures(ledger: Ledger) -> PushFigures:
+    outbox = ledger.views["outbox"]
+    assert isinstance(outbox, OutboxView)
+    return PushFigures(Metrics(), outbox, ledger.log, TenantClasses())
 
 
 def delivery(index: int, tenant: str = "a") -> Delivery:
@@ -21,7 +30,7 @@ async def test_all_that_ended_meanwhile_is_recorded_in_one_batch_and_then_handed
         targets = tuple(PushTarget(f"t{n}", "token", "", "p") for n in range(3))
         fact = Accepted("a", "alice", "n", None, None, 10**15, targets, "", b"{}")
         await ledger.record([draft(fact, ts_ns=1, salt=b"s" * 16)])
-        settler, handed = Settler(ledger, FakeClock(), Metrics(), Alarms()), list[list[Ended]]()
+        settler, handed = Settler(ledger, FakeClock(), figures(ledger), Alarms()), list[list[Ended]]()
         nursery.start_soon(settler.run, lambda ended: handed.append(list(ended)))
         for index, outcome in enumerate([Settled(0, 0, "delivered", ""), Deferred(0, 1, 1, 5, "x")]):
             settler.end(delivery(index), outcome, remove=False)
@@ -37,7 +46,7 @@ async def test_all_that_ended_meanwhile_is_recorded_in_one_batch_and_then_handed
 
 async def test_the_device_of_a_matrix_pushkey_is_removed_under_its_own_name_and_a_strangers_is_not() -> None:
     async with memory_ledger(DevicesView, OutboxView) as ledger, trio.open_nursery() as nursery:
-        settler = Settler(ledger, FakeClock(), Metrics(), Alarms())
+        settler = Settler(ledger, FakeClock(), figures(ledger), Alarms())
         nursery.start_soon(settler.run, lambda _ended: None)
         settler.end(delivery(1, "matrix:app"), Settled(0, 1, "removed", "unregistered"), remove=True)
         settler.end(delivery(2, "a"), Settled(0, 2, "removed", "unregistered"), remove=True)

@@ -51,6 +51,14 @@ def test_what_was_accepted_is_pending_until_it_is_settled() -> None:
     assert (figures.delivered, figures.pending) == (1, 0)
 
 
+def test_the_oldest_of_each_tenant_is_found_by_the_heads_alone() -> None:
+    view = folded(accepted("n0"), accepted("n1"), accepted("n2", tenant="b"), Settled(0, 0, "delivered", ""))
+    assert view.oldest_by_tenant() == [("a", 0), ("b", 2)]
+    assert view.queued_by_tenant() == {"a": 3, "b": 2}
+    view.apply([record(4, Settled(0, 1, "failed", "x"))], 5)
+    assert view.oldest_by_tenant() == [("a", 1), ("b", 2)]
+
+
 def test_a_second_settlement_counts_for_nothing() -> None:
     view = folded(accepted(count=1), Settled(0, 0, "delivered", ""), Settled(0, 0, "delivered", ""))
     figures = view.figures("a", "n1")

@@ -1,0 +1,72 @@
+"""The figures of the push path: what came in, how long it waited, what waits, and why something was not delivered.
+
+Invariant: labels are classes of tenants, ways and reasons from closed sets, never a tenant, a device or a text of
+somebody else. Depth and age are counted in the sweep, since the oldest of each class costs a look at what is queued;
+all else as it happens. This module must not know how anything is sent.
+"""
+
+from typing import Protocol
+
+from eventlog.record import Record
+from gateway.facts import Deferred, Settled
+from gateway.push.reason import label
+from gateway.push.tenantclass import CLASSES, TenantClasses
+from gateway.serve.metrics import Metrics
+from gateway.views.outbox import OutboxView
+
+WAYS = {"token": "fcm", "fid": "fcm", "webpush": "webpush", "unifiedpush": "webpush", "apns": "apns"}
+
+
+class Records(Protocol):
+    """Where the time of a record is found."""
+
+    def record(self, seq: int) -> Record:
+        """One durable record."""
+        ...
+
+
+class PushFigures:
+    """Counts for the dispatcher and the settler; a label's value is there from the start, at zero."""
+
+    def __init__(self, metrics: Metrics, outbox: OutboxView, log: Records, classes: TenantClasses) -> None:
+        self._metrics, self._outbox, self._log, self._classes = metrics, outbox, log, classes
+        for name in CLASSES:
+            metrics.push_accepted.labels(name)
+            metrics.push_waited_seconds.labels(name)
+        for way in WAYS.values():
+            metrics.push_send_seconds.labels(way)
+        for outcome in ("delivered", "deferred", "failed", "removed", "expired"):
+            metrics.push_deliveries.labels(outcome)
+
+    def accepted(self, tenant: str, count: int) -> None:
+        """So many deliveries of a tenant were accepted."""
+        self._metrics.push_accepted.labels(self._classes.of(tenant)).inc(count)
+
+    def sent(self, target_kind: str, seconds: float) -> None:
+        """A push service took so long to answer, or not to."""
+        self._metrics.push_send_seconds.labels(WAYS[target_kind]).observe(seconds)
+
+    def waited(self, tenant: str, accepted_ms: int, now_ms: int) -> None:
+        """A delivery waited until the send that settled it; a clock that went back makes it no less than nothing."""
+        self._metrics.push_waited_seconds.labels(self._classes.of(tenant)).observe(max(0, now_ms - accepted_ms) / 1000)
+
+    def ended(self, fact: Settled | Deferred) -> None:
+        """A delivery has an outcome, for now or for good."""
+        outcome = "deferred" if isinstance(fact, Deferred) else fact.outcome
+        self._metrics.push_deliveries.labels(outcome).inc()
+        if outcome != "delivered":
+            self._metrics.push_undelivered.labels(outcome, label(fact.reason)).inc()
+
+    def sweep(self, now_ms: int) -> None:
+        """Say how much waits, and for how long the oldest has, by class."""
+        depth, oldest = dict.fromkeys(CLASSES, 0), dict[str, int]()
+        for tenant, count in self._outbox.queued_by_tenant().items():
+            depth[self._classes.of(tenant)] += count
+        for tenant, seq in self._outbox.oldest_by_tenant() if any(depth.values()) else ():
+            name = self._classes.of(tenant)
+            oldest[name] = min(seq, oldest.get(name, seq))
+        self._metrics.push_queued.set(sum(depth.values()))
+        for name in CLASSES:
+            accepted_ms = self._log.record(oldest[name]).ts_ns // 1_000_000 if name in oldest else now_ms
+            self._metrics.push_queue_depth.labels(name).set(depth[name])
+            self._metrics.push_queue_age.labels(name).set(max(0, now_ms - accepted_ms) / 1000)
