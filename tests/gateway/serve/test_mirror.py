@@ -59,7 +59,7 @@ class Client:
         while (frame := await self.get())[0] == "EVENT":
             assert frame[1] == sub
             rows.append(frame[2])
-        assert frame == ["EOSE", sub]
+        assert frame[:2] == ["EOSE", sub]
         return rows
 
     async def nothing(self) -> None:
