@@ -45,7 +45,10 @@ def _address(event: dict[str, Any]) -> str | None:
 
 
 def _deletes(deletion: dict[str, Any], event: dict[str, Any]) -> bool:
-    if deletion["kind"] != 5 or event["kind"] == 5 or deletion["pubkey"] != event["pubkey"]:
+    if deletion["kind"] != 5 or event["kind"] == 5:
+        return False
+    wrapped_for = event["kind"] == 1_059 and any(tag[:2] == ["p", deletion["pubkey"]] for tag in event["tags"])
+    if deletion["pubkey"] != event["pubkey"] and not wrapped_for:
         return False
     for tag in deletion["tags"]:
         if tag[:2] == ["e", event["id"]]:

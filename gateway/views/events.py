@@ -189,6 +189,8 @@ class EventsView(TableView):
         author = self.author(event.pubkey)
         if self._may_have_vanished(author, event) and self._has_vanished(relay, event):
             return Standing.VANISHED
+        if any(self._deleted_id(relay, one, event) for one in self._addressees(event) if one.deletes):
+            return Standing.DELETED
         if author is None:
             return Standing.NEW
         place = _place(relay, author, event)
@@ -400,7 +402,14 @@ class EventsView(TableView):
             self.db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
 
     def _may_have_vanished(self, author: Author | None, event: Event) -> bool:
-        return (author is not None and author.deletes) or (self._vanishes and event.kind == GIFT_WRAP)
+        return (author is not None and author.deletes) or any(one.deletes for one in self._addressees(event))
+
+    def _addressees(self, event: Event) -> list[Author]:
+        """Give those that a gift wrap is for, as far as they are known: it is theirs to delete (NIP-59)."""
+        if event.kind != GIFT_WRAP:
+            return []
+        keys = sorted(value for letter, value in indexed_tags(event) if letter == "p" and is_hex_64(value))
+        return [author for author in map(self.author, keys) if author is not None]
 
     def _has_vanished(self, relay: int, event: Event) -> bool:
         if not self._vanishes or event.kind == VANISH:
@@ -465,8 +474,7 @@ class EventsView(TableView):
     def _is_gone(self, relay: int, author: Author, event: Event, place: Place | None) -> bool:
         if event.kind in (DELETION, VANISH):
             return False
-        by_id = (relay, author.number, bytes.fromhex(event.id))
-        if self.db.execute("SELECT 1 FROM gone_id WHERE relay = ? AND author = ? AND id = ?", by_id).fetchone():
+        if self._deleted_id(relay, author, event):
             return True
         if place is None:
             return False
@@ -475,6 +483,11 @@ class EventsView(TableView):
         ).fetchone()
         return row is not None and event.created_at <= row[0]
 
+    def _deleted_id(self, relay: int, author: Author, event: Event) -> bool:
+        by_id = (relay, author.number, bytes.fromhex(event.id))
+        query = "SELECT 1 FROM gone_id WHERE relay = ? AND author = ? AND id = ?"
+        return self.db.execute(query, by_id).fetchone() is not None
+
     def _delete(self, relay: int, author: Author, deletion: Event) -> None:
         """Carry out a kind 5: what it names of its own author's, now and in future."""
         if not author.deletes:
@@ -482,19 +495,22 @@ class EventsView(TableView):
             self.db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
         for letter, value in sorted(indexed_tags(deletion)):
             if letter == "e" and is_hex_64(value):
-                self._delete_id(relay, author.number, value)
+                self._delete_id(relay, author.number, value, tag_key(relay, "p", deletion.pubkey))
             elif letter == "a":
                 place = _named_place(relay, author.number, deletion.pubkey, value)
                 if place is not None:
                     self._delete_address(place, deletion.created_at)
 
-    def _delete_id(self, relay: int, author: int, event_id: str) -> None:
+    def _delete_id(self, relay: int, author: int, event_id: str, addressed: int) -> None:
+        """Take away and bar what an author names of their own, or of what was wrapped for them."""
         self.db.execute("INSERT OR IGNORE INTO gone_id VALUES (?, ?, ?)", (relay, author, bytes.fromhex(event_id)))
         row = self.db.execute(
-            "SELECT seq FROM event WHERE tie = ? AND half = ? AND relay = ? AND author = ? AND kind NOT IN (?, ?)",
-            (*mark_of(0, event_id)[1:], relay, author, DELETION, VANISH),
+            "SELECT seq, author, kind, tags FROM event WHERE tie = ? AND half = ? AND relay = ?",
+            (*mark_of(0, event_id)[1:], relay),
         ).fetchone()
-        if row:
+        if row is None or row[2] in (DELETION, VANISH):
+            return
+        if row[1] == author or (row[2] == GIFT_WRAP and addressed in tag_keys(row[3])):
             self._drop(row[0])
 
     def _delete_address(self, place: Place, until: int) -> None:

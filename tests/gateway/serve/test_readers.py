@@ -281,3 +281,14 @@ async def test_a_relay_that_does_not_search_says_so() -> None:
         socket = here.connect()
         socket.say(["REQ", "x", {"search": "y"}])
         assert (await socket.hear("CLOSED"))[0][2].startswith("unsupported: ")
+
+
+async def test_a_gift_wrap_is_its_addressees_to_delete_in_either_order() -> None:
+    async with bench() as here:
+        first, second = wrapped(ALICE, "a"), wrapped(ALICE, "b")
+        await here.publish(first)
+        for key in (BOB, ALICE):
+            await here.publish(signed_fields(key, 5, tags=[["e", first["id"]], ["e", second["id"]]]))
+            answers = [(await here.publish(event))[0][3].partition(":")[0] for event in (first, second)]
+            assert answers == (["blocked"] * 2 if key is ALICE else ["duplicate", ""])
+        assert await count(here.connect(), {"kinds": [1]}) == {"count": 0}
