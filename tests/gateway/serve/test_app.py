@@ -267,7 +267,8 @@ def test_it_ends_in_time_whatever_its_peers_do(tmp_path: Path) -> None:
             code = await trio.to_thread.run_sync(server.stop, 25)  # the promise is 10 s, on a machine of its own
             assert code == 0
             for stream in streams[:1_000]:
-                assert b"\x03\xe9" in await stream.receive_some()  # close 1001
+                last = await stream.receive_some()
+                assert b"\x03\xe9" in last or b"\x03\xf5" in last  # close 1001, or 1013 where it had not begun yet
             for stream in streams:
                 await trio.aclose_forcefully(stream)
 
