@@ -321,7 +321,7 @@ def refuse_unknown(records: Sequence[Record]) -> None:
             raise _unknown(record)
 
 
-# -- the short way for events, of which thousands a second pass -------------------------------------------------------
+# -- the short way for events and rows, of which thousands a second pass ----------------------------------------------
 
 
 def event_draft(relay_key: str, received_ms: int, event: bytes, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
@@ -338,3 +338,20 @@ def event_of(record: Record) -> tuple[str, bytes] | None:
     fact = fact_of(record)
     assert fact is None or isinstance(fact, EventStored), record.kind
     return None if fact is None else (fact.relay_key, fact.event)
+
+
+def stored_row(record: Record) -> RowStored | None:
+    """Give a `RowStored` as `fact_of` does, at half the cost: without its checks; None where it was erased."""
+    if record.payload is not None and record.schema == RowStored.schema:
+        return RowStored(*cbor2.loads(record.payload[SALT_BYTES:]))
+    fact = fact_of(record)
+    assert fact is None or isinstance(fact, RowStored), record.kind
+    return fact
+
+
+def row_prefix(relay_key: str, relay_id: bytes) -> bytes:
+    """Give what the payload of a `RowStored` begins with behind its salt, if it is of this relay and relayID.
+
+    Only for the schema of today: an older one is another array.
+    """
+    return bytes([0x80 + len(RowStored.__struct_fields__)]) + cbor2.dumps(relay_key) + cbor2.dumps(relay_id)

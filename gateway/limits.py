@@ -186,6 +186,46 @@ assert 5 * FIELD_BYTES_MAX + TITLE_BYTES_MAX + 256 < PAYLOAD_BYTES_MAX
 assert WELLKNOWN_FAILED_S <= WELLKNOWN_FRESH_S <= WELLKNOWN_STALE_S
 assert RETRY_MS_MIN <= QUOTA_MS <= RETRY_MS_MAX <= RETRY_AFTER_MS_MAX
 
+# -- push: tenants, and what their documents may cost us ----------------------------------------------------------------
+
+WELLKNOWN_FETCHES_MAX = 32
+WELLKNOWN_STRANGERS_MAX = 16
+WELLKNOWN_WAIT_S = 5.0
+"""Documents fetched at once: of instances that had a good one before, and of those that never had, apart, so that
+servers which are slow on purpose hold up strangers alone. One more waits so long: then the old document, or 429."""
+
+RESOLVING_MAX = 32
+"""Threads that look up names of instances. A name server that never answers holds one for half a minute, and could
+else take all of trio's 40."""
+
+PREFIX6_BITS = 64
+"""Addresses of one IPv6 network count as one source: whoever has one has 2**64 of them."""
+
+USAGE_DAYS = 35
+"""Days that a tenant's usage is told for one by one; those before are kept as one sum."""
+
+DEAD_KEPT_MS = 90 * 86_400_000
+DEAD_PER_TENANT_MAX = 100_000
+"""How long, and of how many dead devices, a tenant can ask; the oldest go first."""
+
+OUTCOME_CHARS_MAX = 64
+OUTCOMES_PER_TENANT_MAX = 64
+"""Reasons of failures that are counted apart: push services choose the words. Longer ones are cut, more are "other"."""
+
+INQUIRIES_PER_MINUTE = 60
+"""Reports that a tenant may ask for: each costs about a millisecond. Beyond: 429."""
+
+INQUIRY_NONCES_MAX = 20_000
+"""Nonces of reports that could still be replayed: 4 MB; at it, reports are refused with 429 until some have expired."""
+
+DEAD_PAGE_MAX = 200
+"""Dead devices in one report; the answer says where the next page begins."""
+
+TENANTS_SHOWN_MAX = 10_000
+"""Tenants in the operator's view, those that sent most first: 5 MB of JSON."""
+
+assert DEAD_PAGE_MAX <= DEAD_PER_TENANT_MAX
+
 # -- push: the Matrix door, and ways out beside FCM -------------------------------------------------------------------
 
 MATRIX_DEVICES_MAX = 100
@@ -325,6 +365,17 @@ REPLICATION_VALUES_MAX = 1_024
 SUB_CHARS_MAX = 64
 """A subscription id (NIP-01)."""
 
+CURSOR_CHARS_MAX = 128
+"""A cursor that a client hands back: ours have about 40 characters. Above: CLOSED ``invalid: …``."""
+
+BATCH_ROWS_MAX = 512
+BATCH_BYTES_MAX = 262_144
+"""Rows, and their bytes, in one EVENTS frame to a replica: more make it no faster, and clients' libraries refuse frames
+of a megabyte. One larger row goes alone."""
+
+PULL_RECORDS = 512
+"""Records of the log that a pull looks at before other tasks get a turn: 2 ms."""
+
 SPACES_KEPT_MAX = 65_536
 """Namespaces of rows whose number is kept in memory; the least recent is looked up again."""
 
@@ -429,10 +480,6 @@ CLOCK_JUMP_MS_MAX = 86_400_000
 """How far a clock may have been wrong: what is remembered against repeats is kept a day longer than by the clock alone,
 and a time that lies farther ahead than any of ours can is taken for one that a wrong clock wrote."""
 
-CLOCK_JUMP_MS_MAX = 86_400_000
-"""How far a clock may have been wrong: what is remembered against repeats is kept a day longer than by the clock alone,
-and a time that lies farther ahead than any of ours can is taken for one that a wrong clock wrote."""
-
 FAILURE_TOLD_S = 60.0
 """A log that cannot be reopened is told of again so often: the line that an operator finds must not be days old."""
 
@@ -484,3 +531,48 @@ files a year before they are put together."""
 REPORT_ACCEPTED_MAX = 1_000_000
 """Accepted notifications whose tenant a report remembers (about 100 MB), to say whose a later delivery was; what is
 settled after a million others were accepted is counted under no tenant's name."""
+
+# -- a client of two sockets (gateway.client; its page module has the same numbers) -----------------------------------
+
+RECONNECT_MS_MIN = 1_000
+RECONNECT_MS_MAX = 60_000
+RECONNECT_DOUBLINGS_MAX = 5
+"""Pause before a lost socket is opened again: from 1 s up to 2 s, then 4 s, … 60 s, at random, so that the clients of a
+gateway that was restarted do not come back all at once."""
+
+SESSION_GOOD_MS = 10_000
+"""A session that was open for so long, or on which anything was heard, was taken: the next failure is a first one."""
+
+REFRESH_MS_MIN = 250
+"""The earliest that a token is renewed after it was given, however short its life."""
+
+UNANSWERED_MAX = 10_000
+"""Published events that wait for an OK, kept to be sent again; one more is refused, and the caller sees it."""
+
+PUBLISH_BATCH_ROWS = 256
+PUBLISH_BATCH_CHARS = 262_144
+"""Rows, and characters of their data, in one EVENTS frame: well below the smallest frame that a gateway must take."""
+
+PLAIN_OVERLAP_S = 600
+"""Where a server has no cursors: how far before the newest row a new session asks again, for rows that came late."""
+
+SEEN_CHARS_MAX = 16 << 20
+"""Characters of rows remembered where a server has no cursors; what is older may be given twice after a reconnect."""
+
+CLIENT_CONNECT_S_MAX = 10.0
+"""For DNS, TCP, TLS and the WebSocket handshake together."""
+
+CLIENT_PING_S = 20.0
+CLIENT_PONG_S_MAX = 20.0
+"""A silent connection is asked whether it is there, and given up when it does not answer: a cut cable says nothing."""
+
+CLIENT_CLOSE_S_MAX = 1.0
+"""What a closing handshake may take before the stream is cut."""
+
+CLIENT_MESSAGE_BYTES_MAX = 16 << 20
+"""The largest message that a client takes: some batches hold hundreds of rows of 1 MiB frames at most."""
+
+CLIENT_BATCHES_WAITING = 64
+CLIENT_BATCHES_MAX = 1_024
+"""Batches that a subscriber has not taken: at the first number the socket is not read until it has, unless publishes
+wait for their answers on it; at the second it is closed, and goes on later from where it was."""

@@ -31,6 +31,9 @@ class Subscription:
     sub_id: str
     filters: tuple[Filter, ...]
     position: int | None = None
+    after: str | None = None  # it asked by cursor: its rows come with cursors
+    page: int | None = None
+    batch: bool = False
 
     def wants(self, row: RowStored, seq: int, now_ms: int) -> bool:
         """Tell whether to send this row live."""

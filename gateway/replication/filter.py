@@ -1,7 +1,8 @@
-"""Replication filters: ``relayID`` or ``#relay``, ``ids``, ``kinds``, ``since``, ``until``, ``limit``.
+"""Replication filters: ``relayID`` or ``#relay``, then ``ids``, ``kinds``, times, ``limit``, ``after``, ``batch``.
 
 Invariant: a filter matches a stored row exactly where it matches the same row live; times are inclusive at both ends.
-Rows have no authors and no tags, so a filter that asks for some matches nothing. This module must not know sockets.
+Rows have no authors and no tags, so a filter that asks for some matches nothing. ``after`` and ``batch`` say how rows
+come, not which. This module must not know sockets, nor what a cursor says.
 """
 
 import re
@@ -9,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.facts import RowStored
-from gateway.limits import KIND_MAX, REPLICATION_VALUES_MAX
+from gateway.limits import CURSOR_CHARS_MAX, KIND_MAX, REPLICATION_VALUES_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
-LATER = frozenset({"after", "batch"})
 
 
 class FilterInvalid(Exception):
@@ -30,6 +30,15 @@ class Filter:
     until: int | None
     limit: int
     nothing: bool = False  # asks for what rows do not have
+    after: str | None = None  # a cursor: oldest first from there, ``page`` rows at most; "": from the start
+    page: int | None = None
+    batch: bool = False
+
+    @property
+    def takes_all(self) -> bool:
+        """Tell whether every row of its relayIDs is asked for."""
+        narrowings: tuple[object, ...] = (self.ids, self.kinds, self.since, self.until)
+        return not self.nothing and all(each is None for each in narrowings)
 
     @property
     def value_count(self) -> int:
@@ -59,8 +68,11 @@ def filter_of(fields: dict[str, Any], *, limit_default: int, limit_max: int) -> 
     kinds = _values(fields, "kinds")
     if kinds is not None and not all(type(kind) is int and 0 <= kind <= KIND_MAX for kind in kinds):
         raise FilterInvalid(f"kinds must be whole numbers from 0 to {KIND_MAX}")
-    if LATER & fields.keys():
-        raise FilterInvalid(f"{min(LATER & fields.keys())} is not supported")
+    after, batch = fields.get("after"), fields.get("batch")
+    if after is not None and (not isinstance(after, str) or len(after) > CURSOR_CHARS_MAX):
+        raise FilterInvalid(f"after must be a string of at most {CURSOR_CHARS_MAX} characters")
+    if batch is not None and not isinstance(batch, bool):
+        raise FilterInvalid("batch must be true or false")
     return Filter(
         relay_ids=_relay_ids(fields),
         ids=_hexes(fields, "ids"),
@@ -69,6 +81,9 @@ def filter_of(fields: dict[str, Any], *, limit_default: int, limit_max: int) -> 
         until=_whole(fields, "until"),
         limit=limit_default if limit is None else min(limit, limit_max),
         nothing=any(key in ("authors", "search") or (key[:1] == "#" and key != "#relay") for key in fields),
+        after=after,
+        page=limit if after is not None else None,
+        batch=batch is True,
     )
 
 

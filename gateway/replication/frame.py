@@ -4,7 +4,7 @@ Invariant: `decode` is total: any message becomes one of `ClientFrame`, never an
 bytes in which it came. This module must not know tokens, relays or connections.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,13 @@ class Publish:
     fields: dict[str, Any]
     text: bytes
     receipts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMany:
+    """EVENTS: rows to be answered together. What is no object in the list is None."""
+
+    rows: tuple[Publish | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Malformed:
     notice: str
 
 
-ClientFrame = Publish | Request | Close | Renewal | Malformed
+ClientFrame = Publish | PublishMany | Request | Close | Renewal | Malformed
 
 _frame = msgspec.json.Decoder(list[msgspec.Raw])
 _value = msgspec.json.Decoder()
@@ -89,10 +96,8 @@ def _is_json(message: str) -> bool:
 
 def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
     match values:
-        case ["EVENT", dict(fields), *options]:
-            return Publish(fields, bytes(parts[1]), _wants_receipts(options))
-        case ["EVENT", *_]:
-            return Malformed(NO_EVENT)
+        case ["EVENT" | "EVENTS", *_]:
+            return _publishing(values, parts)
         case ["REQ", str(sub_id), *filters] if sub_id:
             return Request(sub_id, filters)
         case ["REQ", *_]:
@@ -107,6 +112,26 @@ def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return Malformed(NOT_A_FRAME)
 
 
+def _publishing(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
+    match values:
+        case ["EVENT", dict(fields), *options]:
+            return Publish(fields, bytes(parts[1]), _wants_receipts(options))
+        case ["EVENTS", list(rows), *options]:
+            return _many(rows, parts[1], receipts=_wants_receipts(options))
+        case _:
+            return Malformed(NO_EVENT)
+
+
+def _many(rows: list[Any], text: msgspec.Raw, *, receipts: bool) -> PublishMany:
+    """Give each object the bytes in which it came."""
+    return PublishMany(
+        tuple(
+            Publish(fields, bytes(raw), receipts) if isinstance(fields, dict) else None
+            for fields, raw in zip(rows, _frame.decode(text), strict=True)
+        )
+    )
+
+
 def _wants_receipts(options: list[Any]) -> bool:
     """Read what a client of ours puts behind the row; whatever else is there was never looked at."""
     return bool(options) and isinstance(options[0], dict) and options[0].get("receipts") is True
@@ -118,9 +143,16 @@ def ok(row_id: str | None, accepted: bool, reason: str, receipt: Mapping[str, ob
     return _encode(("OK", row_id, accepted, reason, *tail)).decode()
 
 
-def eose(sub_id: str) -> str:
-    """Encode the end of stored rows."""
-    return _encode(("EOSE", sub_id)).decode()
+def oks(entries: Sequence[Sequence[object]]) -> str:
+    """Encode the answer to EVENTS: ``[id, accepted, reason]`` for each row in its order, a receipt behind it."""
+    return _encode(("OKS", entries)).decode()
+
+
+def eose(sub_id: str, cursor: str | None = None, *, more: bool = False) -> str:
+    """Encode the end of stored rows, with the cursor behind them; ``more``: the limit cut them, no live ones come."""
+    if cursor is None:
+        return _encode(("EOSE", sub_id)).decode()
+    return _encode(("EOSE", sub_id, {"cursor": cursor, "more": True} if more else {"cursor": cursor})).decode()
 
 
 def closed(sub_id: str, reason: str) -> str:
@@ -143,6 +175,15 @@ def renewed(expires_ms: int) -> str:
     return _encode(("TOKEN", "RENEWED", {"expiresAt": expires_ms})).decode()
 
 
-def row_event(sub_id: str, row: bytes) -> str:
-    """Wrap a row, as it was sent, for a subscriber."""
-    return f'["EVENT",{_encode(sub_id).decode()},{row.decode()}]'
+def row_event(sub_id: str, row: bytes, cursor: str | None = None) -> str:
+    """Wrap a row, as it was sent, for a subscriber, with the cursor behind it where it asked by cursor."""
+    return f'["EVENT",{_encode(sub_id).decode()},{row.decode()}{_tail(cursor)}'
+
+
+def row_events(sub_id: str, rows: Sequence[bytes], cursor: str | None) -> str:
+    """Wrap rows, each as it was sent, as one batch, with the cursor behind the last of them."""
+    return f'["EVENTS",{_encode(sub_id).decode()},[{b",".join(rows).decode()}]{_tail(cursor)}'
+
+
+def _tail(cursor: str | None) -> str:
+    return "]" if cursor is None else f',{{"cursor":"{cursor}"}}]'  # a cursor is plain ASCII without quotes

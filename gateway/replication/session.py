@@ -22,6 +22,7 @@ from gateway.replication.token import Claims
 
 MISMATCH = "relay-mismatch: this relayID does not belong to the relay"
 ANSWER_ID_CHARS_MAX = 256  # an id longer than this is not worth sending back
+EXPIRED = "expired-token"
 TOKENED, OPEN = False, True  # the values of a row's ``is_open``
 
 
@@ -67,7 +68,23 @@ class Refuse:
     texts: tuple[str, ...]
 
 
-Effect = Store | Search | Drop | Renew | Refuse
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row among many that is not to be kept: its id as far as it is worth sending back, the reason, the label."""
+
+    row_id: str | None
+    reason: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMany:
+    """Keep the rows that are new, and answer for all together when they are durable."""
+
+    entries: tuple[Store | Rejected, ...]
+
+
+Effect = Store | StoreMany | Search | Drop | Renew | Refuse
 
 
 class Session:
@@ -85,6 +102,8 @@ class Session:
         match frame:
             case wire.Publish():
                 return [self._publish(frame, now_ms)]
+            case wire.PublishMany(rows):
+                return [StoreMany(tuple(self._judge(row, now_ms) for row in rows))]
             case wire.Request():
                 return self._request(frame, now_ms)
             case wire.Close(sub_id):
@@ -111,6 +130,15 @@ class Session:
             raise SocketRefused(4403, "Invalid token", "invalid-token")
         self.grant = replace(self.grant, claims=claims)
 
+    def end(self, subscription: Subscription) -> None:
+        """End a subscription that its own answer has ended."""
+        self.open.pop(subscription.sub_id, None)
+
+    def refuse(self, subscription: Subscription, reason: str, metric: str) -> Refuse:
+        """Refuse a REQ after all: what was wrong with it only the log could tell."""
+        self.end(subscription)
+        return Refuse("REQ", metric, (wire.closed(subscription.sub_id, reason), wire.notice(reason)))
+
     def leave(self) -> list[Subscription]:
         """End every subscription: the connection is gone."""
         left, self.open = list(self.open.values()), {}
@@ -122,19 +150,28 @@ class Session:
         return needed and not self.grant.tokened(now_ms)
 
     def _publish(self, frame: wire.Publish, now_ms: int) -> Effect:
+        judged = self._judge(frame, now_ms)
+        if isinstance(judged, Store):
+            return judged
+        notices = [wire.notice(wire.TOKEN_REQUIRED)] if judged.metric == EXPIRED else []
+        return Refuse("EVENT", judged.metric, (wire.ok(judged.row_id, False, judged.reason), *notices))
+
+    def _judge(self, frame: wire.Publish | None, now_ms: int) -> Store | Rejected:
+        """Check one row that is to be stored; None: it was no object."""
+        if frame is None:
+            return Rejected(None, "invalid-event: not an object", "invalid-event")
         row_id = frame.fields.get("id")
         answer_id = row_id if isinstance(row_id, str) and len(row_id) <= ANSWER_ID_CHARS_MAX else None
         if not frame.fields.get("relayID"):
-            return _refused_event(answer_id, "replication-required", "replication-required")
+            return Rejected(answer_id, "replication-required", "replication-required")
         if self._missing_token(now_ms):
-            refused = _refused_event(answer_id, "auth-required: the token has expired", "expired-token")
-            return replace(refused, texts=(*refused.texts, wire.notice(wire.TOKEN_REQUIRED)))
+            return Rejected(answer_id, "auth-required: the token has expired", EXPIRED)
         try:
             row = row_of(frame.fields, frame.text)
         except RowInvalid as error:
-            return _refused_event(answer_id, error.reason, "invalid-event")
+            return Rejected(answer_id, error.reason, "invalid-event")
         if not self._binding.admits(row.relay_id):
-            return _refused_event(answer_id, MISMATCH, "relay-mismatch")
+            return Rejected(answer_id, MISMATCH, "relay-mismatch")
         claims = self.grant.claims if self.grant.tokened(now_ms) else None
         if claims is None:
             return Store(row, "", OPEN, wire.notice(wire.EVENT_ON_OPEN), frame.receipts)
@@ -147,7 +184,15 @@ class Session:
             texts = (wire.closed(frame.sub_id[:SUB_CHARS_MAX], refused.closed), wire.notice(refused.notice))
             return [*self._end(frame.sub_id), Refuse("REQ", refused.metric, texts)]
         ended = self._end(frame.sub_id)
-        subscription = Subscription(self, frame.sub_id, filters)
+        pages = [each.page for each in filters if each.page is not None]
+        subscription = Subscription(
+            self,
+            frame.sub_id,
+            filters,
+            after=filters[0].after,
+            page=min(pages, default=None),
+            batch=any(each.batch for each in filters),
+        )
         self.open[frame.sub_id] = subscription
         untokened = not self.grant.tokened(now_ms)
         return [*ended, Search(subscription, wire.notice(wire.REQ_ON_OPEN) if untokened else "")]
@@ -172,6 +217,8 @@ class Session:
             filters = tuple(filter_of(fields, **limits) for fields in frame.filters)
         except FilterInvalid as error:
             raise _invalid(str(error)) from error
+        if len({each.after for each in filters}) > 1:
+            raise _invalid("after stands in every filter of a REQ or in none, and is the same in all")
         if self._values_elsewhere(frame.sub_id) + sum(each.value_count for each in filters) > FILTER_VALUES_MAX:
             text = f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
             raise _Refused(text, text, "rate-limited")
@@ -199,7 +246,3 @@ class _Refused(Exception):
 
 def _invalid(text: str) -> _Refused:
     return _Refused(f"invalid: {text}", f"invalid: {text}", "invalid-filter")
-
-
-def _refused_event(row_id: str | None, reason: str, metric: str) -> Refuse:
-    return Refuse("EVENT", metric, (wire.ok(row_id, False, reason),))

@@ -2,35 +2,39 @@
 
     frames ─▶ session (pure) ─▶ rows: decide, record, OK when durable   (gateway.serve.rowintake)
                              └▶ REQ: stored rows, EOSE, then what the log's cursor brings
+                                └▶ with a cursor: the log from there, by itself             (gateway.serve.pull)
 Invariants: a row goes to the log and to subscribers, never to a peer; every REQ that is accepted is answered with EOSE
 exactly once; a subscription's stored and live rows meet at one position of the log, so none is lost and none comes
 twice. A mirror session ends when its token does. This module must not know HTTP or how a token is checked.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, assert_never
 
 import cbor2
 import trio
 
+from eventlog.errors import Removed
 from eventlog.record import Record
 from gateway.config import Config
 from gateway.errors import SocketRefused
-from gateway.facts import SALT_BYTES, RowStored, fact_of
-from gateway.limits import EXPIRY_CHECK_S_MAX, ROWS_PER_SLICE, STORED_BYTES
+from gateway.facts import SALT_BYTES, RowStored, stored_row
+from gateway.limits import EXPIRY_CHECK_S_MAX, PULL_RECORDS, ROWS_PER_SLICE, STORED_BYTES
 from gateway.replication import frame as wire
 from gateway.replication.audience import Audience, Listener, Subscription
+from gateway.replication.cursor import CursorUnknown
 from gateway.replication.grant import Grant
 from gateway.replication.registration import Relay
-from gateway.replication.session import Drop, Effect, Refuse, Renew, Search, Session, Store
+from gateway.replication.session import Drop, Effect, Refuse, Rejected, Renew, Search, Session, Store, StoreMany
 from gateway.replication.token import Claims
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.pull import OLD, Found, Places, Selection, frames, plain_frames, taken
 from gateway.serve.receipts import OPTION, receipt
 from gateway.serve.refusals import Refusals
-from gateway.serve.rowintake import Answer, RowIntake
+from gateway.serve.rowintake import STORED, Answer, RowIntake
 from gateway.serve.socket import Socket
 from gateway.views.rows import RowsView
 
@@ -55,6 +59,7 @@ class MirrorService:
         self.audience = Audience()
         self.sockets: dict[Listener, Socket] = {}
         self.intake = RowIntake(clock, ledger, rows)
+        self.places = Places(ledger.log, rows)
         self._ledger = ledger
 
     def introduce(self, tokens: Tokens, key: bytes) -> None:
@@ -90,15 +95,22 @@ class MirrorService:
 
     def _tell(self, records: Sequence[Record]) -> None:
         """Send a few records' rows to whoever asked for them; all rows for one socket in one go."""
-        out: dict[Socket, list[str]] = defaultdict(list)
+        found: dict[Subscription, list[Found]] = defaultdict(list)
         now_ms = self.clock.now_ms()
         for record in records:
-            fact = fact_of(record) if self.audience and record.kind == RowStored.kind else None
-            if isinstance(fact, RowStored):
+            fact = stored_row(record) if self.audience and record.kind == RowStored.kind else None
+            if fact is not None:
                 for subscription in self.audience.of(fact, record.seq, now_ms):
-                    out[self.sockets[subscription.session]].append(wire.row_event(subscription.sub_id, fact.row))
+                    found[subscription].append(Found(fact.row, record))
+        out: dict[Socket, list[str]] = defaultdict(list)
+        for subscription, rows in found.items():
+            out[self.sockets[subscription.session]] += self.frames(subscription, rows)
         for socket, texts in out.items():
             socket.send_many(texts)
+
+    def frames(self, subscription: Subscription, found: Sequence[Found]) -> Iterator[str]:
+        """Wrap rows as a subscription asked for them; cursors are for those who asked by cursor."""
+        return frames(subscription, found, None if subscription.after is None else self.places.cursors)
 
 
 class Replica:
@@ -147,6 +159,8 @@ class Replica:
         match effect:
             case Store():
                 await self._store([effect])
+            case StoreMany(entries):
+                await self._store_many(entries)
             case Search(subscription, notice):
                 await self._search(subscription, notice)
             case Drop(subscription):
@@ -184,6 +198,28 @@ class Replica:
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
 
+    async def _store_many(self, entries: Sequence[Store | Rejected]) -> None:
+        """Keep the rows of one EVENTS and answer them with one OKS, in their order."""
+        stores = [entry for entry in entries if isinstance(entry, Store)]
+        answers = iter(await self._service.intake.take(self._session.grant.relay_key, stores))
+        lines: list[Sequence[object]] = []
+        told: Counter[tuple[str, str]] = Counter()
+        for entry in entries:
+            if isinstance(entry, Rejected):
+                told["rejected", entry.metric] += 1
+                lines.append((entry.row_id, False, entry.reason))
+                continue
+            answer = next(answers)
+            told["accepted" if answer.accepted else "rejected", answer.result] += 1
+            receipt = self._receipt(entry, answer)
+            reason = "" if answer.result == STORED.result else answer.reason
+            lines.append((entry.row.id, answer.accepted, reason, *([] if receipt is None else [receipt])))
+        for (outcome, result), count in told.items():
+            self._count("EVENTS", outcome, result, count)
+        self._socket.send(wire.oks(lines))  # no notices: EVENTS are taken on the mirror alone, where all have tokens
+        if self._socket.unread_bytes > STORED_BYTES:
+            await self._socket.flushed()
+
     def _receipt(self, store: Store, answer: Answer) -> dict[str, object] | None:
         """Say where the row stands, to who asked for it with the frame or for the whole session."""
         wanted = store.receipts or self._socket.query.get(OPTION) == "true"
@@ -215,6 +251,14 @@ class Replica:
         service.audience.add(subscription)
         self._listening.add(subscription)
         relay_key, visible = self._session.grant.relay_key, self._session.visible(service.clock.now_ms())
+        if subscription.after is not None:
+            try:
+                await self._pull(subscription, service.places.start(subscription.after, relay_key), visible)
+            except (CursorUnknown, Removed) as gone:
+                reason = str(gone if isinstance(gone, CursorUnknown) else CursorUnknown(OLD))
+                await self._carry_out(Drop(subscription))
+                await self._carry_out(self._session.refuse(subscription, reason, "cursor-unknown"))
+            return
         position = rows.position
         await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
         self._socket.send(wire.eose(subscription.sub_id))
@@ -232,10 +276,44 @@ class Replica:
                 return
             payloads = self._service.log.payloads(seqs[at : at + ROWS_PER_SLICE])
             rows = [row_json(payload) for payload in payloads if payload is not None]  # None: erased
-            self._socket.send_many([wire.row_event(subscription.sub_id, row) for row in rows])
-            await trio.lowlevel.checkpoint()
-            if self._socket.unread_bytes > STORED_BYTES:
-                await self._socket.flushed()
+            await self._sent(plain_frames(subscription, rows))
+
+    async def _sent(self, texts: Iterable[str]) -> None:
+        """Send a slice, then wait for the reader."""
+        self._socket.send_many(texts)
+        await trio.lowlevel.checkpoint()
+        if self._socket.unread_bytes > STORED_BYTES:
+            await self._socket.flushed()
+
+    async def _pull(self, subscription: Subscription, position: int, visible: frozenset[bool]) -> None:
+        """Send what lies behind a cursor, EOSE when the end that it had is reached, the rest, then live rows."""
+        service, socket = self._service, self._socket
+        selection = Selection(self._session.grant.relay_key, subscription.filters, visible)
+        end = service.log.durable_size
+        follower = service.log.follow(end if subscription.page == 0 else position)
+        left, told = subscription.page or None, False
+        while socket.is_open:
+            if not told and follower.position >= end:
+                socket.send(wire.eose(subscription.sub_id, service.places.cursor(follower.position)))
+                left, told = None, True
+            if follower.position >= service.log.durable_size:
+                break  # without a pause before the next line, so that nothing comes in between
+            records = await anext(follower)
+            for at in range(0, len(records), PULL_RECORDS):
+                found = taken(selection.of(records[at : at + PULL_RECORDS]), left)
+                await self._sent(service.frames(subscription, found))
+                if left is not None and len(found) >= left:
+                    await self._end_page(subscription, found[-1].record)
+                    return
+                left = left and left - len(found)
+        subscription.position = follower.position
+
+    async def _end_page(self, subscription: Subscription, last: Record) -> None:
+        """Say that the limit was reached; whoever wants more asks behind the cursor, nothing live comes."""
+        cursor = self._service.places.cursors.behind(last.seq, last.commitment)
+        self._socket.send(wire.eose(subscription.sub_id, cursor, more=True))
+        self._session.end(subscription)
+        await self._carry_out(Drop(subscription))
 
 
 def row_json(payload: bytes) -> bytes:

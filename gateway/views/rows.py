@@ -34,8 +34,9 @@ class RowsView(TableView):
     """Rows by namespace: by time for REQs, by id for duplicates, by seq for catching up."""
 
     name: ClassVar[str] = "rows"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[str]] = frozenset({RowStored.kind, RelayUnregistered.kind})
-    tables: ClassVar[tuple[str, ...]] = ("spaces", "rows")
+    tables: ClassVar[tuple[str, ...]] = ("spaces", "rows", "floors")
     schema: ClassVar[str] = """
         CREATE TABLE IF NOT EXISTS spaces (
             space INTEGER PRIMARY KEY, relay_key TEXT, relay_id BLOB, is_open INTEGER, count INTEGER,
@@ -43,6 +44,7 @@ class RowsView(TableView):
         CREATE TABLE IF NOT EXISTS rows (
             space INTEGER, seq INTEGER, row_id BLOB, row_kind INTEGER, created_at INTEGER, writer TEXT, body_hash BLOB,
             PRIMARY KEY (space, seq)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS floors (relay_key TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS rows_by_id ON rows (space, row_id);
         CREATE INDEX IF NOT EXISTS rows_by_time ON rows (space, created_at DESC, row_id, seq, row_kind);
     """
@@ -64,7 +66,7 @@ class RowsView(TableView):
         if isinstance(fact, RowStored):
             self._store(fact, record.seq)
         elif isinstance(fact, RelayUnregistered):
-            self._forget(fact.relay_key)
+            self._forget(fact.relay_key, record.seq)
 
     def kept(self, relay_key: str, relay_id: bytes, row_id: bytes, *, is_open: bool) -> list[Kept]:
         """List the bodies under an id, in the order in which they came."""
@@ -90,6 +92,16 @@ class RowsView(TableView):
             query = f"SELECT seq FROM rows {where} AND seq >= ?"  # noqa: S608 - terms are constants, values are bound
             found.update(row[0] for row in self.db.execute(query, (*values, seq)))
         return sorted(found)
+
+    def floor(self, relay_key: str) -> int:
+        """Give the seq below which a relay has no rows: it was taken away then, or retention took them."""
+        query = "SELECT max(seq) FROM floors WHERE relay_key IN (?, '')"
+        return int(self.db.execute(query, (relay_key,)).fetchone()[0] or 0)
+
+    @property
+    def retained_floor(self) -> int:
+        """The seq below which retention took all rows."""
+        return self.floor("")
 
     def count(self, relay_key: str) -> int:
         """Count a relay's rows, open ones included."""
@@ -153,16 +165,22 @@ class RowsView(TableView):
         """Drop the rows whose records are gone, one namespace after the other: its rows lie in the order of the log."""
         self._insert()
         floor = entry.floor(RowStored.kind)
+        self._raise_floor("", floor)
         for (space,) in self.db.execute("SELECT space FROM spaces WHERE count > 0").fetchall():
             dropped = self.db.execute("DELETE FROM rows WHERE space = ? AND seq < ?", (space, floor)).rowcount
             if dropped:
                 self.db.execute("UPDATE spaces SET count = count - ? WHERE space = ?", (dropped, space))
 
-    def _forget(self, relay_key: str) -> None:
+    def _forget(self, relay_key: str, seq: int) -> None:
         self._insert()
+        self._raise_floor(relay_key, seq)
         self.db.execute("DELETE FROM rows WHERE space IN (SELECT space FROM spaces WHERE relay_key = ?)", (relay_key,))
         # The namespaces stay, empty: their numbers are never given twice, whatever the order of a replay's batches.
         self.db.execute("UPDATE spaces SET count = 0 WHERE relay_key = ?", (relay_key,))
+
+    def _raise_floor(self, relay_key: str, seq: int) -> None:
+        raised = "ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)"
+        self.db.execute(f"INSERT INTO floors VALUES (?, ?) {raised}", (relay_key, seq))  # noqa: S608 - a constant
 
 
 def _marks(values: Collection[object]) -> str:

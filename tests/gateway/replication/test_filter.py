@@ -70,7 +70,8 @@ def test_every_condition_counts(more, matching):
         {"relayID": A, "ids": "x"}, {"relayID": A, "ids": ["x"]}, {"relayID": A, "kinds": ["1"]},
         {"relayID": A, "kinds": [True]}, {"relayID": A, "since": "1"}, {"relayID": A, "until": -1},
         {"relayID": A, "limit": 1.5}, {"relayID": A, "limit": -1}, {"relayID": A, "ids": [A] * 1025},
-        {"relayID": A, "since": 2**63}, {"relayID": A, "after": ""}, {"relayID": A, "batch": True},
+        {"relayID": A, "since": 2**63}, {"relayID": A, "after": 5}, {"relayID": A, "after": "a" * 129},
+        {"relayID": A, "batch": 1},
     ],
 )  # fmt: skip
 def test_what_is_not_right_is_refused(fields):
