@@ -55,6 +55,9 @@ class Push(Section, frozen=True):
     rate_per_address: int = 60_000
     first_fetches_per_minute: int = 60
     queued_per_tenant_max: int = 200_000
+    devices_per_tenant_max: int = 2_000_000
+    notifications_per_minute: int = 0  # of one tenant; 0 = as many as requests
+    notifications_per_day: int = 0
 
 
 class Project(Section, frozen=True):
@@ -138,6 +141,13 @@ class Instance(Section, frozen=True):
     secret: str = ""
     secret_file: str = ""
     tenant: str = ""  # a well-known tenant other than the domain that is allowed
+    # Limits of its own; 0 = those of [push].
+    rate_per_instance: int = 0
+    devices_per_tenant_max: int = 0
+    devices_per_user_max: int = 0
+    notifications_per_minute: int = 0
+    notifications_per_day: int = 0
+    queued_per_tenant_max: int = 0
 
 
 class Registration(Section, frozen=True):
@@ -299,7 +309,14 @@ def refuse_impossible(config: Config) -> None:
 
 
 Rule = tuple[object, str]
-NO_LIMIT_AT_ZERO = frozenset({"log.total_bytes_max", "log.snapshot_records"})
+NO_LIMIT_AT_ZERO = frozenset(
+    {
+        "log.total_bytes_max",
+        "log.snapshot_records",
+        "push.notifications_per_minute",
+        "push.notifications_per_day",
+    }
+)
 MAY_BE_ZERO = frozenset(
     {
         "push.answer_wait_s",
@@ -360,6 +377,7 @@ def _policy_rules(config: Config) -> list[Rule]:
             (not both, f"instances.{name}: url and public_key are two answers to one question; keep one"),
             (instance.domain or ":" not in name, f"instances.{name}: a slug needs its domain"),
             (not name.startswith("matrix:"), f"instances.{name}: slugs that begin with matrix: are the Matrix door's"),
+            (all(number >= 0 for _, number in _numbers(instance, "")), f"instances.{name}: limits are 0 or more"),
         ]
     holders: list[tuple[str, Registration | Worker | Instance | Matrix]] = [
         ("registration", config.registration),

@@ -186,7 +186,7 @@ assert 5 * FIELD_BYTES_MAX + TITLE_BYTES_MAX + 256 < PAYLOAD_BYTES_MAX
 assert WELLKNOWN_FAILED_S <= WELLKNOWN_FRESH_S <= WELLKNOWN_STALE_S
 assert RETRY_MS_MIN <= QUOTA_MS <= RETRY_MS_MAX <= RETRY_AFTER_MS_MAX
 
-# -- push: tenants, and what their documents may cost us ----------------------------------------------------------------
+# -- push: tenants, and what their documents may cost us ---------------------------------------------------------------
 
 WELLKNOWN_FETCHES_MAX = 32
 WELLKNOWN_STRANGERS_MAX = 16

@@ -7,6 +7,8 @@ and the forms that hold an IPv4 address count as the IPv4 that they hold. Must n
 
 import ipaddress
 
+from gateway.limits import PREFIX6_BITS
+
 _V4_REFUSED = tuple(
     map(
         ipaddress.IPv4Network,
@@ -63,3 +65,16 @@ def globally_routable(text: str) -> bool:
             return in_global and not any(address in network for network in _V6_REFUSED)
         address = held
     return not any(address in network for network in _V4_REFUSED)
+
+
+def source_of(text: str) -> str:
+    """Give whom a request's address stands for where sources are counted: of IPv6 its network, else the address."""
+    if ":" not in text:
+        return text
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return text
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), PREFIX6_BITS), strict=False))

@@ -33,3 +33,20 @@ class Buckets:
     def _level(self, key: Hashable, now_s: float) -> float:
         level, at = self._levels.get(key, (self._burst, now_s))
         return min(self._burst, level + max(0.0, now_s - at) * self._per_s)
+
+
+class Rates:
+    """Buckets for limits that differ by key: so many a minute, all of them at once if need be."""
+
+    def __init__(self, keys_max: int) -> None:
+        self._keys_max = keys_max
+        self._by_limit: dict[int, Buckets] = {}  # as many as the configuration names
+
+    def take(self, key: Hashable, per_minute: int, now_s: float) -> float:
+        """Take one, as `Buckets.take` does; a limit of 0 is none."""
+        if not per_minute:
+            return 0.0
+        buckets = self._by_limit.get(per_minute)
+        if buckets is None:
+            buckets = self._by_limit[per_minute] = Buckets(per_minute / 60, per_minute, self._keys_max)
+        return buckets.take(key, now_s)

@@ -16,7 +16,7 @@ from gateway.push.canonical import canonical, parse
 from gateway.push.instant import instant_ms
 from gateway.push.target import TARGET_KINDS, target_text
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Action = Literal["register", "deregister"]
@@ -118,7 +118,8 @@ def _signature(header: str | None, sent: object) -> str:
     return header or sent or ""
 
 
-def _judge_lifetime(issued_ms: int, expires_ms: int, now_ms: int) -> None:
+def judge_lifetime(issued_ms: int, expires_ms: int, now_ms: int) -> None:
+    """Refuse an envelope that is over, not yet valid, or valid for too long: PushRefused 400 or 401."""
     if expires_ms <= issued_ms:
         raise _invalid("expiresAt", "is not after issuedAt")
     if expires_ms - issued_ms > LIFETIME_MS_MAX:
@@ -150,7 +151,7 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
     if len(platform) > PLATFORM_CHARS_MAX:
         raise _invalid("platform", f"is longer than {PLATFORM_CHARS_MAX} characters")
     nonce = _string(fields, "nonce")
-    if not _UUID.fullmatch(nonce):
+    if not UUID.fullmatch(nonce):
         raise _invalid("nonce", "is not a UUID")
     read = Registration(
         names=_names(fields),
@@ -170,7 +171,7 @@ def registration(body: bytes, header: str | None, now_ms: int) -> Registration:
         nonce=nonce,
         receipts=receipts,
     )
-    _judge_lifetime(read.issued_ms, read.expires_ms, now_ms)
+    judge_lifetime(read.issued_ms, read.expires_ms, now_ms)
     return read
 
 

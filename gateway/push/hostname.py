@@ -50,6 +50,17 @@ def normalise(name: str) -> str:
     return name.strip().lower()
 
 
+def spelling(name: str) -> str:
+    """Give a configured or claimed name the spelling that `hostname` gives a domain; a slug is only normalised."""
+    text = normalise(name)
+    if (text.isascii() and "xn--" not in text) or ":" in text:
+        return text
+    try:
+        return _ascii(text)
+    except PushRefused:
+        return text  # no domain at all, so it is nobody's name but its own
+
+
 def hostname(name: str) -> str:
     """Give a domain name as lower-case A-labels; raise PushRefused 400 ``invalid-field``."""
     text = normalise(name)

@@ -6,13 +6,15 @@ from what a body or a document claims; a slug and its domain are one tenant. Mus
 
 import ipaddress
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.config import Instance, Push
 from gateway.errors import ConfigInvalid, PushRefused
 from gateway.push.es256 import KeyInvalid
-from gateway.push.hostname import hostname, normalise
+from gateway.push.hostname import hostname, normalise, spelling
+from gateway.push.quota import QUOTA_FIELDS, Quota, quota
 from gateway.push.wellknown import WellKnown, pinned
 
 SECRET_NEVER = "takos-default-push-secret"  # noqa: S105 - sent by old clients everywhere, so it proves nothing
@@ -30,6 +32,11 @@ class Signer:
     claimable: str = ""  # the well-known tenant that this one may claim
     configured: bool = False
 
+    @property
+    def known_as(self) -> frozenset[str]:
+        """Every name that a list may have for it."""
+        return frozenset((self.domain, self.tenant, self.claimable)) - {""}
+
     def tenant_by(self, keys: WellKnown) -> str:
         """The effective tenant, once its document is known."""
         return self.claimable if self.claimable and keys.tenant == self.claimable else self.tenant
@@ -42,32 +49,64 @@ class Directory:
         if push.policy not in ("open", "allowlist"):
             raise ConfigInvalid(f'push.policy is {push.policy!r}; it may be "open" or "allowlist"')
         self._open = push.policy == "open"
-        self._allow = frozenset(map(normalise, push.allow))
-        self._block = frozenset(map(normalise, push.block))
+        self._allow = frozenset(map(spelling, push.allow))
+        self._block = frozenset(map(spelling, push.block))
         self._signers: dict[str, Signer] = {}
-        slugs = {normalise(name): entry for name, entry in instances.items() if entry.domain}
-        domains = {normalise(name): entry for name, entry in instances.items() if not entry.domain}
+        self._quota = quota(push)
+        self._quotas: dict[str, Quota] = {}
+        slugs = {spelling(name): entry for name, entry in instances.items() if entry.domain}
+        domains = {spelling(name): entry for name, entry in instances.items() if not entry.domain}
         for domain, entry in domains.items():
-            self._signers[domain] = _signer(domain, domain, entry)
+            self._enter(push, _signer(domain, domain, entry), entry)
         for slug, entry in slugs.items():
-            domain = normalise(entry.domain)
+            domain = spelling(entry.domain)
             if domain in self._signers and self._signers[domain].tenant != domain:
                 raise ConfigInvalid(f"instances: two slugs name the domain {domain!r}")
-            signer = _signer(domain, slug, _merged(slug, entry, domains.get(domain)))
-            self._signers[slug] = self._signers[domain] = signer
+            merged = _merged(slug, entry, domains.get(domain))
+            self._enter(push, _signer(domain, slug, merged), merged)
+
+    def _enter(self, push: Push, signer: Signer, entry: Instance) -> None:
+        self._signers[signer.tenant] = self._signers[signer.domain] = signer
+        for tenant in {signer.tenant, signer.claimable} - {""}:
+            self._quotas[tenant] = quota(push, entry)
+
+    def quota(self, tenant: str) -> Quota:
+        """What a tenant may use."""
+        return self._quotas.get(tenant, self._quota)
+
+    def tenants(self) -> list[str]:
+        """The tenants that the configuration names."""
+        return sorted({signer.tenant for signer in self._signers.values()})
+
+    def domain(self, tenant: str) -> str:
+        """Whose document a tenant's requests are verified with."""
+        signer = self._signers.get(tenant)
+        return tenant if signer is None else signer.domain
+
+    def is_pinned(self, tenant: str) -> bool:
+        """Whether the configuration has the tenant's key."""
+        signer = self._signers.get(tenant)
+        return signer is not None and signer.keys is not None
+
+    def is_admitted(self, tenant: str) -> bool:
+        """Whether the policy lets a tenant in, as far as its name alone tells."""
+        signer = self._signers.get(tenant)
+        return self._admits({tenant} if signer is None else signer.known_as)
+
+    def _admits(self, known_as: AbstractSet[str]) -> bool:
+        return not known_as & self._block and (self._open or bool(known_as & self._allow))
 
     def resolve(self, names: tuple[str, ...]) -> Signer:
         """Find whom ``instance`` (and ``tenant``) name; raise PushRefused 400 or 403, before any look-up."""
         signer = self._one(names[0])
         if any(not self._same(signer, name) for name in names[1:]):
             raise PushRefused(403, "instance-not-allowed", "tenant names another instance than instance does.")
-        known_as = {signer.domain, signer.tenant}
-        if known_as & self._block or not (self._open or known_as & self._allow):
+        if not self._admits(signer.known_as):
             raise PushRefused(403, "instance-not-allowed", "This instance may not use this gateway.")
         return signer
 
     def _one(self, name: str) -> Signer:
-        known = self._signers.get(normalise(name))
+        known = self._signers.get(spelling(name))
         if known is not None:
             return known
         if ":" in name and "." not in name:
@@ -83,7 +122,7 @@ def _merged(slug: str, entry: Instance, other: Instance | None) -> Instance:
     if other is None:
         return entry
     both = {}
-    for field in ("url", "public_key", "secret", "tenant"):
+    for field in ("url", "public_key", "secret", "tenant", *QUOTA_FIELDS):
         mine, theirs = getattr(entry, field), getattr(other, field)
         if mine and theirs and mine != theirs:
             raise ConfigInvalid(f'instances."{slug}".{field} differs from what its domain\'s entry says')

@@ -8,7 +8,7 @@ figures.
 from collections.abc import Mapping
 
 from gateway.config import Instance, Push
-from gateway.push.hostname import normalise
+from gateway.push.hostname import spelling
 from gateway.push.matrix import is_matrix
 
 CONFIGURED = "configured"  # the operator's configuration names it
@@ -25,7 +25,7 @@ class TenantClasses:
         names = [*entries, *(push.allow if push else ())]
         for entry in entries.values():
             names += [entry.domain, entry.tenant]
-        self._configured = frozenset(map(normalise, filter(None, names)))
+        self._configured = frozenset(map(spelling, filter(None, names)))
 
     def of(self, tenant: str) -> str:
         """One of `CLASSES`."""

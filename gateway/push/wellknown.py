@@ -11,7 +11,7 @@ from gateway.errors import PushRefused
 from gateway.limits import WELLKNOWN_BYTES_MAX
 from gateway.push.canonical import parse
 from gateway.push.es256 import KeyInvalid, PublicKey, public_key, public_pem
-from gateway.push.hostname import normalise
+from gateway.push.hostname import normalise, spelling
 
 PATH = "/.well-known/takos-push.json"
 
@@ -51,7 +51,7 @@ def judge(body: bytes, domain: str) -> WellKnown:
         fields = parse(body)
     except PushRefused as why:
         _invalid(f"cannot be read: {why.sentence.rstrip('.')}")
-    if normalise(_string(fields, "instance")) != domain:
+    if spelling(_string(fields, "instance")) != domain:
         _invalid("names another instance")
     webhook = fields.get("webhook")
     if not isinstance(webhook, dict):

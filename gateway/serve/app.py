@@ -36,7 +36,7 @@ from gateway.replication.registration import INTERNAL, Relay
 from gateway.serve.asgi import Bodies, Front
 from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock, SystemClock
-from gateway.serve.control import Control
+from gateway.serve.control import Control, Verb
 from gateway.serve.door import TRY_AGAIN, Door
 from gateway.serve.erasing import Erasing
 from gateway.serve.express import Express
@@ -45,8 +45,8 @@ from gateway.serve.http import Routed, make_app
 from gateway.serve.keeping import Keeping
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
-from gateway.serve.matrix import MatrixDoor
 from gateway.serve.management import ManagementService
+from gateway.serve.matrix import MatrixDoor
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
 from gateway.serve.mirror import MirrorService
@@ -68,12 +68,14 @@ from gateway.views.pushkeys import PushkeysView
 from gateway.views.relays import Registered, RelaysView
 from gateway.views.rows import RowsView
 from gateway.views.tokens import TokensView
+from gateway.views.usage import UsageView
 
 VIEWS: tuple[type[TableView], ...] = (
     DevicesView,
     NoncesView,
     OutboxView,
     PushkeysView,
+    UsageView,
     RelaysView,
     TokensView,
     RowsView,
@@ -285,7 +287,8 @@ def operators_door(config: Config, clock: Clock, log: Log, gateway: Gateway, kee
     """Make the door that commands use beside a running server: each verb is one entry."""
     data = Path(config.data)
     erasing = Erasing(log, gateway.ledger, clock, data, judge=refuse_unknown, forget=gateway.forget)
-    return Control(data, {"erase": erasing.answer, "compact": keeping.compact, "snapshot": keeping.snapshot})
+    verbs: dict[str, Verb] = {"erase": erasing.answer, "tenants": gateway.push.tenants}
+    return Control(data, verbs | {"compact": keeping.compact, "snapshot": keeping.snapshot})
 
 
 @contextmanager

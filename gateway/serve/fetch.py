@@ -2,8 +2,9 @@
 
 Invariants: the name is resolved once, every address it has must be globally routable, and the address that was checked
 is the one that is dialled: nothing is looked up again. Port 443, TLS verified against the name, no redirects, 16 KiB,
-5 s in all. One fetch in flight per domain; failures are remembered; unknown names are on a budget. The one exception,
-a plain-http address on this machine, comes from the configuration alone.
+5 s in all. One fetch in flight per domain; failures are remembered; a name without a good document so far is on a
+budget, for each try; few are fetched at once, and strangers apart from those whose documents were good. The one
+exception, a plain-http address on this machine, comes from the configuration alone.
 This module must not know what a document means (`gateway.push.wellknown`) or what is signed.
 """
 
@@ -11,6 +12,7 @@ import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import trio
@@ -20,15 +22,19 @@ from gateway.errors import PushRefused
 from gateway.limits import (
     FIRST_FETCHES_PER_ADDRESS,
     RATE_KEYS_MAX,
+    RESOLVING_MAX,
     WELLKNOWN_BYTES_MAX,
     WELLKNOWN_DOMAINS_MAX,
     WELLKNOWN_FAILED_S,
+    WELLKNOWN_FETCHES_MAX,
     WELLKNOWN_FRESH_S,
     WELLKNOWN_REFETCH_S,
     WELLKNOWN_S_MAX,
     WELLKNOWN_STALE_S,
+    WELLKNOWN_STRANGERS_MAX,
+    WELLKNOWN_WAIT_S,
 )
-from gateway.push.address import globally_routable
+from gateway.push.address import globally_routable, source_of
 from gateway.push.bucket import Buckets
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import PATH, WellKnown, judge
@@ -36,6 +42,7 @@ from gateway.serve.httpclient import Answer, Connection, PeerFailed, client_cont
 from gateway.serve.inflight import Inflight
 
 HTTPS = 443
+BUSY_S = 1  # so soon a document may be asked for again that was not, because too many others were
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 Dial = Callable[[str, str], Awaitable[trio.abc.Stream]]  # (address, hostname) -> a stream secured for the hostname
@@ -47,11 +54,24 @@ def unreachable(why: str) -> PushRefused:
     return PushRefused(502, "well-known-unreachable", f"The instance's takos-push.json cannot be fetched: {why}.")
 
 
-async def resolve(name: str) -> Sequence[str]:
-    """All addresses of a name, by the system's resolver; raise OSError."""
-    # The final dot keeps the resolver from trying the name under this machine's own search domains.
-    found = await trio.socket.getaddrinfo(f"{name}.", HTTPS, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+class Withdrawn(PushRefused):
+    """The instance's own server says that there is no document: an answer, where a failure is none."""
+
+
+def resolver() -> Resolve:
+    """Make what looks up all addresses of a name by the system's resolver, on threads of its own; it raises OSError."""
+    threads = trio.CapacityLimiter(RESOLVING_MAX)
+
+    async def resolve(name: str) -> Sequence[str]:
+        # The final dot keeps the resolver from trying the name under this machine's own search domains.
+        lookup = partial(socket.getaddrinfo, f"{name}.", HTTPS, type=socket.SOCK_STREAM)
+        found = await trio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=threads)
+        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+    return resolve
+
+
+resolve = resolver()
 
 
 def dialler() -> Dial:
@@ -74,8 +94,8 @@ def dialler() -> Dial:
 class Fetcher:
     """Fetches one document, for a stranger's sake or from this machine."""
 
-    def __init__(self, resolve: Resolve = resolve, dial: Dial | None = None) -> None:
-        self._resolve, self._dial = resolve, dial or dialler()
+    def __init__(self, resolve: Resolve | None = None, dial: Dial | None = None) -> None:
+        self._resolve, self._dial = resolve or resolver(), dial or dialler()
 
     async def __call__(self, signer: Signer) -> bytes:
         """Fetch a signer's document within 5 s; raise PushRefused 502 ``well-known-unreachable``."""
@@ -128,7 +148,8 @@ async def _get(stream: trio.abc.Stream, host: str, path: str) -> Answer:
 def _document(answer: Answer) -> bytes:
     if answer.status != 200:
         moved = " (redirects are not followed)" if 300 <= answer.status < 400 else ""
-        raise unreachable(f"the server answered {answer.status}{moved}")
+        why = unreachable(f"the server answered {answer.status}{moved}")
+        raise Withdrawn(why.status, why.code, why.sentence) if answer.status in (404, 410) else why
     if answer.header(b"content-encoding").strip().lower() not in ("", "identity"):
         raise unreachable("the server answered an encoded body")
     return answer.body
@@ -141,8 +162,10 @@ class _Entry:
     keys: WellKnown | None = None
     fetched_s: float = -math.inf
     failure: PushRefused | None = None
-    failed_s: float = -math.inf
+    again_s: float = -math.inf  # the failure is remembered until then
     refetched_s: float = -math.inf
+    is_known: bool = False  # whether there ever was a good document
+    is_withdrawn: bool = False  # whether the server has said, since, that there is none
 
 
 class Documents:
@@ -154,6 +177,8 @@ class Documents:
         self._inflight = Inflight()
         self._per_all = Buckets(first_fetches_per_minute / 60, first_fetches_per_minute, 1)
         self._per_source = Buckets(FIRST_FETCHES_PER_ADDRESS / 60, FIRST_FETCHES_PER_ADDRESS, RATE_KEYS_MAX)
+        self._strangers = trio.Semaphore(WELLKNOWN_STRANGERS_MAX)
+        self._known = trio.Semaphore(WELLKNOWN_FETCHES_MAX)
 
     async def keys(self, signer: Signer, source: str) -> WellKnown:
         """An instance's keys, at most 300 s old if they can be had; raise PushRefused 429 or 502.
@@ -169,8 +194,9 @@ class Documents:
             entry = self._entries.get(signer.domain)
             if entry is not None and (found := _current(entry)):
                 return found  # somebody fetched it while we waited
-            if entry is None:
+            if entry is None or not entry.is_known:
                 self._spend(signer, source)
+            if entry is None:
                 entry = self._entries[signer.domain] = _Entry()
             await self._refresh(entry, signer)
             return _usable(entry)
@@ -190,23 +216,54 @@ class Documents:
         if signer.configured:
             return
         now_s = trio.current_time()
-        wait_s = self._per_source.take(source, now_s) or self._per_all.take("all", now_s)
+        wait_s = self._per_source.take(source_of(source), now_s) or self._per_all.take("all", now_s)
         if wait_s:
             sentence = "Too many unknown instances are being looked up; try again later."
             raise PushRefused(429, "rate-limited", sentence, math.ceil(wait_s))
 
     async def _refresh(self, entry: _Entry, signer: Signer) -> None:
         try:
-            body = await self._fetch(signer)
+            body = await self._fetched(entry, signer)
         except PushRefused as refused:
-            entry.failure, entry.failed_s = refused, trio.current_time()
+            entry.is_withdrawn |= isinstance(refused, Withdrawn)
+            entry.failure = refused
+            entry.again_s = trio.current_time() + (refused.retry_after_s or WELLKNOWN_FAILED_S)
             return
         entry.fetched_s = trio.current_time()
         try:
             entry.keys, entry.failure = judge(body, signer.domain), None
+            entry.is_known, entry.is_withdrawn = True, False
         except PushRefused as refused:
             # It was fetched and holds no valid key: whatever we had is revoked by that.
-            entry.keys, entry.failure, entry.failed_s = None, refused, trio.current_time()
+            entry.keys, entry.failure, entry.again_s = None, refused, entry.fetched_s + WELLKNOWN_FAILED_S
+
+    async def _fetched(self, entry: _Entry, signer: Signer) -> bytes:
+        places = self._known if entry.is_known or signer.configured else self._strangers
+        try:
+            with trio.fail_after(WELLKNOWN_WAIT_S):
+                await places.acquire()
+        except trio.TooSlowError:
+            sentence = "Too many instances are being looked up; try again later."
+            raise PushRefused(429, "rate-limited", sentence, BUSY_S) from None
+        try:
+            return await self._fetch(signer)
+        finally:
+            places.release()
+
+    def standing(self, domain: str) -> dict[str, object]:
+        """Say for an operator how an instance's document stands; nothing where it was not asked for so far."""
+        entry = self._entries.get(domain)
+        if entry is None:
+            return {"state": "not fetched yet"}
+        now_s = trio.current_time()
+        is_fresh = entry.keys is not None and now_s - entry.fetched_s < WELLKNOWN_FRESH_S
+        state = "good" if entry.failure is None else "failing" if entry.keys is None else "failing, the last one serves"
+        told: dict[str, object] = {"state": state, "fresh": is_fresh}
+        if entry.keys is not None:
+            told["age_s"] = round(now_s - entry.fetched_s)
+        if entry.failure is not None:
+            told |= {"code": entry.failure.code, "error": entry.failure.sentence}
+        return told
 
 
 def _cooldown(entry: _Entry) -> float:
@@ -219,13 +276,15 @@ def _current(entry: _Entry) -> WellKnown | None:
     now_s = trio.current_time()
     if entry.keys is not None and now_s - entry.fetched_s < WELLKNOWN_FRESH_S:
         return entry.keys
-    return _usable(entry) if now_s - entry.failed_s < WELLKNOWN_FAILED_S else None
+    return _usable(entry) if now_s < entry.again_s else None
 
 
 def _usable(entry: _Entry) -> WellKnown:
-    """The last good keys, if they are not too old; raise the failure otherwise."""
-    if entry.keys is not None and trio.current_time() - entry.fetched_s < WELLKNOWN_STALE_S:
+    """The last good keys, if they are not too old, or revoked; raise the failure otherwise."""
+    age_s_max = WELLKNOWN_FRESH_S if entry.is_withdrawn else WELLKNOWN_STALE_S
+    if entry.keys is not None and trio.current_time() - entry.fetched_s < age_s_max:
         return entry.keys
-    assert entry.failure is not None
+    failure = entry.failure
+    assert failure is not None
     # A fresh one for each request: a shared exception would gather all their tracebacks.
-    raise PushRefused(entry.failure.status, entry.failure.code, entry.failure.sentence)
+    raise PushRefused(failure.status, failure.code, failure.sentence, failure.retry_after_s)

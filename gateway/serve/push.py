@@ -8,7 +8,8 @@ This module must not know how pushes are sent (`gateway.serve.dispatch`), nor ho
 
 import hmac
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 import trio
@@ -21,9 +22,11 @@ from gateway.config import Config
 from gateway.errors import PushRefused
 from gateway.facts import SALT_BYTES, Accepted, Answered, Deregistered, Fact, PushTarget, Registered, draft
 from gateway.limits import PSEUDONYMS_MAX, RATE_KEYS_MAX, SKEW_MS_MAX
+from gateway.push.address import source_of
 from gateway.push.bucket import Buckets
 from gateway.push.envelope import Envelope, Event, Registration, event, registration
 from gateway.push.es256 import PublicKey, signature_bytes, verifies
+from gateway.push.inquiry import inquiry
 from gateway.push.plan import judge_title
 from gateway.push.target import identity
 from gateway.push.tenant import SECRET_NEVER, Directory, Signer
@@ -39,6 +42,7 @@ from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
 from gateway.serve.receipts import receipt
+from gateway.serve.tenancy import Tenancy
 from gateway.serve.wayout import WayOut
 from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
@@ -64,7 +68,7 @@ class PushService:
         self.ways = Ways(config, clock)
         self._inflight = Inflight()
         self._per_address = _per_minute(config.push.rate_per_address)
-        self._per_instance = _per_minute(config.push.rate_per_instance)
+        self._tenancy = Tenancy(clock, ledger, self._directory)
         self._pseudonyms: LRUCache[tuple[str, str], bytes] = LRUCache(PSEUDONYMS_MAX)
         fcm = Sender(config.fcm, read_accounts(config.fcm), clock, metrics, config.push)
         ways: dict[str, WayOut] = {"token": fcm, "fid": fcm} | self.ways.by_kind()
@@ -75,13 +79,14 @@ class PushService:
             metrics.push_breaker.labels(project).set(0)
 
     def routes(self, app: QuartTrio) -> None:
-        """Add the three routes; refusals are raised, for the application to answer."""
+        """Add the four routes; refusals are raised, for the application to answer."""
         register = _view(self.register, self._metrics.push_registrations)
         notify = _view(self.notify, self._metrics.push_events)
         self.ways.routes(app)
         app.add_url_rule("/push/register", "push_register", register, methods=["POST"])
         app.add_url_rule("/internal/push/events", "push_events", notify, methods=["POST"])
         app.add_url_rule("/push/webhook", "push_webhook", notify, methods=["POST"])
+        app.add_url_rule("/push/tenant", "push_tenant", self._inquire_view, methods=["GET"])
 
     def direct(self) -> dict[str, Direct]:
         """What answers the hot paths without Quart."""
@@ -127,7 +132,8 @@ class PushService:
             if used is not None:
                 return answer | {"duplicate": True}
             superseded = self._devices.superseded(tenant, *target, envelope.issued_ms)
-            seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
+            with self._tenancy.enrolling(envelope, tenant):
+                seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
         if envelope.receipts:
             answer["receipt"] = receipt(self._ledger.log, seq)
         return answer | {"superseded": True} if superseded else answer
@@ -156,7 +162,7 @@ class PushService:
             issued_ms=envelope.issued_ms,
             expires_ms=envelope.expires_ms,
             nonce=envelope.nonce,
-            devices_max=self._push.devices_per_user_max,
+            devices_max=self._tenancy.quota(tenant).devices_per_user_max,
             digest=digest,
             signature=envelope.signature,
             body=envelope.body,
@@ -187,8 +193,7 @@ class PushService:
     async def _take_in(self, read: Event, tenant: str, deadline: float) -> None:
         """Record the event, and wait for its outcome while it becomes durable: one wait, not two."""
         targets = self._targets(tenant, read.user)
-        if self._outbox.queued(tenant) + len(targets) > self._push.queued_per_tenant_max:
-            raise PushRefused(429, "rate-limited", "Too many notifications of this instance are waiting.", 30)
+        self._tenancy.admit_notification(tenant, len(targets))
         now_ms, created_ms = self._clock.now_ms(), read.notification.created_ms
         fact = Accepted(
             tenant=tenant,
@@ -246,11 +251,39 @@ class PushService:
                 fact = Answered(found.seq, found.delivered, found.pending)
                 await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns())])
 
+    # -- tenants (push §3, §6) ----------------------------------------------------------------------------------------
+
+    async def inquire(self, pairs: Sequence[tuple[str, str]], header: str, source: str) -> Answer:
+        """Tell an instance of its own tenant: usage, limits, dead devices; raise PushRefused."""
+        self._spend(self._per_address, source)
+        asked = inquiry(pairs, header, self._clock.now_ms())
+        signer = self._signer(asked)
+        tenant = await self._verified(asked, signer, source, lambda keys: keys.webhook_key)
+        self._tenancy.once(tenant, asked)
+        return self._tenancy.report(tenant, asked)
+
+    async def _inquire_view(self) -> Response:
+        pairs = list(request.args.items(multi=True))
+        header = request.headers.get("X-Push-Signature", "")
+        answer = await self.inquire(pairs, header, request.remote_addr or "")
+        headers = {"Cache-Control": "no-store"}
+        return Response(msgspec.json.encode(answer), content_type="application/json", headers=headers)
+
+    async def tenants(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """Answer the operator: every tenant, with how its document stands."""
+        del asked
+        told = self._tenancy.overview()
+        for one in told:
+            pinned = self._directory.is_pinned(one["tenant"])
+            domain = self._directory.domain(one["tenant"])
+            one["document"] = {"state": "pinned"} if pinned else self._documents.standing(domain)
+        return told
+
     # -- what both share ----------------------------------------------------------------------------------------------
 
     def _signer(self, envelope: Envelope) -> Signer:
         signer = self._directory.resolve(envelope.names)
-        self._spend(self._per_instance, signer.domain)
+        self._tenancy.admit_request(signer)
         return signer
 
     async def _verified(self, envelope: Envelope, signer: Signer, source: str, key: Key) -> str:
@@ -287,7 +320,7 @@ class PushService:
         return found
 
     def _spend(self, buckets: Buckets, key: str) -> None:
-        wait_s = buckets.take(key, trio.current_time())
+        wait_s = buckets.take(source_of(key), trio.current_time())
         if wait_s:
             raise PushRefused(429, "rate-limited", "Too many requests; try again later.", math.ceil(wait_s))
 

@@ -5,6 +5,8 @@ the user; so a captured older envelope never undoes a later one. What is deregis
 envelope can still be valid. Users' pseudonyms are kept here too: the log's subjects for their records.
 """
 
+import sqlite3
+from collections import Counter
 from typing import ClassVar
 
 from eventlog.record import Record
@@ -36,6 +38,11 @@ class DevicesView(TableView):
             PRIMARY KEY (tenant, user, subject)) WITHOUT ROWID;
     """
 
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__(db)
+        held = db.execute("SELECT tenant, COUNT(*) FROM device WHERE user IS NOT NULL GROUP BY tenant")
+        self._held = Counter[str](dict(held))
+
     def fold(self, record: Record) -> None:
         """Take in one record."""
         match fact_of(record):
@@ -64,6 +71,7 @@ class DevicesView(TableView):
         if self.superseded(*key, fact.issued_ms):
             return
         whole = None if key[2] == fact.target else fact.target
+        self._held[fact.tenant] += self.holder(*key) is None
         self.db.execute(
             "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*key, fact.user, fact.platform, fact.app_id, fact.issued_ms, record.seq, whole),
@@ -81,6 +89,7 @@ class DevicesView(TableView):
             return
         holder = self.holder(*key)
         if holder in (None, fact.user):
+            self._held[fact.tenant] -= holder is not None
             self.db.execute(
                 "INSERT OR REPLACE INTO device VALUES (?, ?, ?, NULL, '', '', ?, ?, NULL)",
                 (*key, fact.issued_ms, record.seq),
@@ -92,6 +101,7 @@ class DevicesView(TableView):
             )
 
     def _take_away(self, tenant: str, target_kind: str, target: str) -> None:
+        self._held[tenant] -= self.holder(tenant, target_kind, target) is not None
         self.db.execute(
             "UPDATE device SET user = NULL, platform = '', app_id = '', whole = NULL"
             " WHERE tenant = ? AND target_kind = ? AND target = ?",
@@ -113,6 +123,19 @@ class DevicesView(TableView):
             (tenant, target_kind, identity(target_kind, target)),
         ).fetchone()
         return row[0] if row else None
+
+    def held(self, tenant: str) -> int:
+        """How many live devices a tenant's users have together."""
+        return self._held[tenant]
+
+    def tenants(self) -> list[str]:
+        """The tenants that have a live device."""
+        return [tenant for tenant, count in self._held.items() if count]
+
+    def held_by(self, tenant: str, user: str) -> int:
+        """How many live devices one user has."""
+        row = self.db.execute("SELECT COUNT(*) FROM device WHERE tenant = ? AND user = ?", (tenant, user)).fetchone()
+        return int(row[0])
 
     def devices(self, tenant: str, user: str) -> list[Device]:
         """A user's live devices, first registered first."""

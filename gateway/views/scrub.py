@@ -15,6 +15,7 @@ from gateway.views.subjects import NostrKey, PushToken, Subject, User
 BY_SEQ = {
     "devices": ("DELETE FROM device WHERE seq = ?",),
     "outbox": ("DELETE FROM pending WHERE seq = ?", "DELETE FROM notification WHERE seq = ?"),
+    "usage": ("DELETE FROM dead WHERE seq = ?", "DELETE FROM open WHERE seq = ?"),
     "rows": ("DELETE FROM rows WHERE seq = ?",),
     "events": ("DELETE FROM event WHERE seq = ?", "DELETE FROM tag WHERE seq = ?", "DELETE FROM address WHERE seq = ?"),
 }

@@ -27,6 +27,7 @@ from gateway.serve.push import PushService
 from gateway.views.devices import DevicesView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
+from gateway.views.usage import UsageView
 from tests.fakes import MemoryLog, memory_ledger
 from tests.takos import Instance, iso
 
@@ -53,9 +54,11 @@ class Documents:
 class Gateway:
     """The service behind an application, with what a test looks at."""
 
-    def __init__(self, app: QuartTrio, ledger: Ledger, fake: Fake, documents: Documents, metrics: Metrics) -> None:
+    def __init__(
+        self, app: QuartTrio, ledger: Ledger, fake: Fake, documents: Documents, metrics: Metrics, service: PushService
+    ) -> None:
         self.client, self.ledger, self.fake, self.documents = app.test_client(), ledger, fake, documents
-        self.metrics = metrics
+        self.metrics, self.service = metrics, service
 
     @property
     def log(self) -> MemoryLog:
@@ -112,14 +115,14 @@ async def gateway(
             "data": str(tmp_path),
         }
         documents, metrics = Documents(), Metrics()
-        async with memory_ledger(DevicesView, NoncesView, OutboxView, log=log) as ledger:
+        async with memory_ledger(DevicesView, NoncesView, OutboxView, UsageView, log=log) as ledger:
             service = PushService(Config(**fields), SystemClock(), ledger, metrics, documents)
             app = QuartTrio("test")
             failures(app, metrics)
             service.routes(app)
             async with trio.open_nursery() as sending:
                 await sending.start(service.run)
-                yield Gateway(app, ledger, fake, documents, metrics)
+                yield Gateway(app, ledger, fake, documents, metrics, service)
                 sending.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
 
