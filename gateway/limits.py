@@ -373,6 +373,21 @@ BATCH_BYTES_MAX = 262_144
 """Rows, and their bytes, in one EVENTS frame to a replica: more make it no faster, and clients' libraries refuse frames
 of a megabyte. One larger row goes alone."""
 
+NEG_ROWS_MAX = 1_500_000
+"""Rows in one comparison (NIP-77): while it is prepared, 150 bytes each. Above: NEG-ERR ``blocked: …`` with the number."""
+
+NEG_ROWS_HELD_MAX = 4_000_000
+"""Rows in all open comparisons: 44 bytes each, 180 MB. One more that would not fit: NEG-ERR ``blocked: …``."""
+
+NEG_OPEN_MAX = 4
+"""Comparisons that a connection has open. One more: NEG-ERR ``blocked: …``."""
+
+NEG_FRAME_BYTES = 60_000
+"""Our messages in a comparison, before they are hex: as others', and what every client's library takes."""
+
+NEG_PAGE_ROWS = 4_096
+"""Rows read from the index before other tasks get a turn: 4 ms."""
+
 PULL_RECORDS = 512
 """Records of the log that a pull looks at before other tasks get a turn: 2 ms."""
 

@@ -53,6 +53,30 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class NegOpen:
+    """NEG-OPEN: begin to compare a filter's rows with the sender's (NIP-77); ``message`` as hex, not looked at yet."""
+
+    sub_id: str
+    filter: object
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NegMessage:
+    """NEG-MSG: the next message of a comparison."""
+
+    sub_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NegClose:
+    """NEG-CLOSE: the sender knows enough."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Renewal:
     """AUTH with a token that is to take the place of the session's."""
 
@@ -66,7 +90,8 @@ class Malformed:
     notice: str
 
 
-ClientFrame = Publish | PublishMany | Request | Close | Renewal | Malformed
+Comparing = NegOpen | NegMessage | NegClose
+ClientFrame = Publish | PublishMany | Request | Close | Comparing | Renewal | Malformed
 
 _frame = msgspec.json.Decoder(list[msgspec.Raw])
 _value = msgspec.json.Decoder()
@@ -104,6 +129,8 @@ def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return Malformed(NO_SUB)
         case ["CLOSE", str(sub_id)]:
             return Close(sub_id)
+        case ["NEG-OPEN" | "NEG-MSG" | "NEG-CLOSE", str(sub_id), *_] if sub_id:
+            return _comparing(values)
         case ["AUTH", str(token)]:
             return Renewal(token)
         case [str(verb), *_]:
@@ -120,6 +147,18 @@ def _publishing(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return _many(rows, parts[1], receipts=_wants_receipts(options))
         case _:
             return Malformed(NO_EVENT)
+
+
+def _comparing(values: list[Any]) -> Comparing | Malformed:
+    match values:
+        case ["NEG-OPEN", sub_id, fields, str(message)]:
+            return NegOpen(sub_id, fields, message)
+        case ["NEG-MSG", sub_id, str(message)]:
+            return NegMessage(sub_id, message)
+        case ["NEG-CLOSE", sub_id]:
+            return NegClose(sub_id)
+        case _:
+            return Malformed(NOT_A_FRAME)
 
 
 def _many(rows: list[Any], text: msgspec.Raw, *, receipts: bool) -> PublishMany:
@@ -158,6 +197,16 @@ def eose(sub_id: str, cursor: str | None = None, *, more: bool = False) -> str:
 def closed(sub_id: str, reason: str) -> str:
     """Encode a refused subscription."""
     return _encode(("CLOSED", sub_id, reason)).decode()
+
+
+def neg_message(sub_id: str, message: bytes) -> str:
+    """Encode our side of a comparison."""
+    return _encode(("NEG-MSG", sub_id, message.hex())).decode()
+
+
+def neg_error(sub_id: str, reason: str, items_max: int | None = None) -> str:
+    """Encode the end of a comparison; where it was too large, with how much is not."""
+    return _encode(("NEG-ERR", sub_id, reason, *([] if items_max is None else [items_max]))).decode()
 
 
 def notice(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
-from gateway.limits import FILTER_VALUES_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
+from gateway.limits import FILTER_VALUES_MAX, NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.binding import Binding
@@ -53,6 +53,30 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Take the rows of a filter together and answer the first message about them."""
+
+    sub_id: str
+    filter: Filter
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOn:
+    """Answer the next message of a comparison."""
+
+    sub_id: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CompareEnd:
+    """Forget a comparison, silently."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Check this token and, where it is good and of the same subject, carry on with it."""
 
@@ -84,7 +108,8 @@ class StoreMany:
     entries: tuple[Store | Rejected, ...]
 
 
-Effect = Store | StoreMany | Search | Drop | Renew | Refuse
+Comparison = Compare | CompareOn | CompareEnd
+Effect = Store | StoreMany | Search | Drop | Comparison | Renew | Refuse
 
 
 class Session:
@@ -108,6 +133,8 @@ class Session:
                 return self._request(frame, now_ms)
             case wire.Close(sub_id):
                 return self._end(sub_id)
+            case wire.NegOpen() | wire.NegMessage() | wire.NegClose():
+                return [self._compare(frame, now_ms)]
             case wire.Renewal(token):
                 return [Renew(token)]
             case wire.Malformed(text):
@@ -197,8 +224,8 @@ class Session:
         untokened = not self.grant.tokened(now_ms)
         return [*ended, Search(subscription, wire.notice(wire.REQ_ON_OPEN) if untokened else "")]
 
-    def _filters(self, frame: wire.Request, now_ms: int) -> tuple[Filter, ...]:
-        """Check a REQ: its id, its filters, their relayIDs."""
+    def _filters(self, frame: wire.Request, now_ms: int, limit: int | None = None) -> tuple[Filter, ...]:
+        """Check a REQ: its id, its filters, their relayIDs; ``limit`` takes the place of the configured ones."""
         if self._missing_token(now_ms):
             raise _Refused("auth-required: the token has expired", wire.TOKEN_REQUIRED, "expired-token")
         if not frame.filters or not all(map(is_replication, frame.filters)):
@@ -212,9 +239,9 @@ class Session:
         if frame.sub_id not in self.open and len(self.open) >= self._mirror.subscriptions_max:
             text = f"rate-limited: at most {self._mirror.subscriptions_max} subscriptions at once"
             raise _Refused(text, text, "rate-limited")
-        limits = {"limit_default": self._mirror.limit_default, "limit_max": self._mirror.limit_max}
+        default, most = limit or self._mirror.limit_default, limit or self._mirror.limit_max
         try:
-            filters = tuple(filter_of(fields, **limits) for fields in frame.filters)
+            filters = tuple(filter_of(fields, limit_default=default, limit_max=most) for fields in frame.filters)
         except FilterInvalid as error:
             raise _invalid(str(error)) from error
         if len({each.after for each in filters}) > 1:
@@ -225,6 +252,22 @@ class Session:
         if not all(self._binding.admits(relay_id.hex()) for each in filters for relay_id in each.relay_ids):
             raise _Refused(MISMATCH, MISMATCH, "relay-mismatch")
         return filters
+
+    def _compare(self, frame: wire.Comparing, now_ms: int) -> Effect:
+        """Check a frame of a comparison; whatever is wrong with one is said in a NEG-ERR, and ends it."""
+        sub_id = frame.sub_id[:SUB_CHARS_MAX]
+        try:
+            if isinstance(frame, wire.NegClose):
+                return CompareEnd(sub_id)
+            message = _unhexed(frame.message)
+            if isinstance(frame, wire.NegMessage):
+                return CompareOn(sub_id, message)
+            asked = self._filters(wire.Request(frame.sub_id, [frame.filter]), now_ms, limit=NEG_ROWS_MAX)[0]
+            if asked.after is not None:
+                raise _invalid("a comparison has no cursor")
+        except _Refused as refused:
+            return Refuse("NEG", refused.metric, (wire.neg_error(sub_id, refused.closed),))
+        return Compare(sub_id, asked, message)
 
     def _values_elsewhere(self, sub_id: str) -> int:
         """Count the values in the filters of the other open subscriptions."""
@@ -242,6 +285,13 @@ class _Refused(Exception):
     def __init__(self, closed: str, notice: str, metric: str) -> None:
         super().__init__(closed)
         self.closed, self.notice, self.metric = closed, notice, metric
+
+
+def _unhexed(message: str) -> bytes:
+    try:
+        return bytes.fromhex(message)
+    except ValueError as error:
+        raise _invalid("the message is not hexadecimal") from error
 
 
 def _invalid(text: str) -> _Refused:

@@ -26,9 +26,24 @@ from gateway.replication.audience import Audience, Listener, Subscription
 from gateway.replication.cursor import CursorUnknown
 from gateway.replication.grant import Grant
 from gateway.replication.registration import Relay
-from gateway.replication.session import Drop, Effect, Refuse, Rejected, Renew, Search, Session, Store, StoreMany
+from gateway.replication.session import (
+    Compare,
+    CompareEnd,
+    CompareOn,
+    Comparison,
+    Drop,
+    Effect,
+    Refuse,
+    Rejected,
+    Renew,
+    Search,
+    Session,
+    Store,
+    StoreMany,
+)
 from gateway.replication.token import Claims
 from gateway.serve.clock import Clock
+from gateway.serve.comparing import Comparing, ComparisonRefused, Comparisons
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.pull import OLD, Found, Places, Selection, frames, plain_frames, taken
@@ -60,6 +75,7 @@ class MirrorService:
         self.sockets: dict[Listener, Socket] = {}
         self.intake = RowIntake(clock, ledger, rows)
         self.places = Places(ledger.log, rows)
+        self.comparisons = Comparisons(rows)
         self._ledger = ledger
 
     def introduce(self, tokens: Tokens, key: bytes) -> None:
@@ -120,6 +136,7 @@ class Replica:
         self._service, self._socket = service, socket
         self._session = Session(grant, service.config)
         self._listening: set[Subscription] = set()  # what the audience has of ours
+        self._comparing = Comparing(service.comparisons, grant.relay_key)
         service.sockets[self._session] = socket
 
     async def take_all(self, messages: Sequence[str | bytes]) -> None:
@@ -143,6 +160,7 @@ class Replica:
         for subscription in self._listening:
             self._service.audience.remove(subscription)
         self._service.sockets.pop(self._session, None)
+        self._comparing.leave()
 
     async def expire(self) -> None:
         """Close the socket when its token expires; looks at wall time often, since that may jump."""
@@ -166,6 +184,8 @@ class Replica:
             case Drop(subscription):
                 self._service.audience.remove(subscription)
                 self._listening.discard(subscription)
+            case Compare() | CompareOn() | CompareEnd():
+                await self._compare(effect)
             case Renew(token):
                 self._renew(token)
             case Refuse(frame, reason, texts):
@@ -238,6 +258,17 @@ class Replica:
         tokens.renewed(self._socket, self._session.grant)
         self._count("AUTH", "accepted", "renewed")
         self._socket.send(wire.renewed(claims.expires_at))
+
+    async def _compare(self, effect: Comparison) -> None:
+        """Carry one comparison of rows on (NIP-77); whatever ends it before its time is said."""
+        try:
+            texts = await self._comparing.take(effect, self._session.visible(self._service.clock.now_ms()))
+        except ComparisonRefused as refused:
+            self._refuse("NEG", refused.metric, (refused.text,))
+            return
+        if isinstance(effect, Compare):
+            self._count("NEG", "accepted", "opened")
+        await self._sent(texts)
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 

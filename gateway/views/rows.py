@@ -7,7 +7,7 @@ This module must not know sessions; it answers filters with seqs.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -93,6 +93,44 @@ class RowsView(TableView):
             found.update(row[0] for row in self.db.execute(query, (*values, seq)))
         return sorted(found)
 
+    def identities(
+        self, relay_key: str, each: Filter, visible: Collection[bool], count: int
+    ) -> Iterator[list[tuple[int, bytes]]]:
+        """Give (created_at, id) of every row that a filter asks for, ``limit`` aside, in pages, newest first.
+
+        Each page is a search of its own that begins behind the last: rows may be folded in between two.
+        """
+        if each.nothing:
+            return
+        for space in self._spaces(relay_key, each.relay_ids, visible):
+            behind: tuple[int, bytes, int] | None = None
+            while page := self._page(space, each, behind, count):
+                yield [(created_at, row_id) for created_at, row_id, _ in page]
+                behind = page[-1]
+
+    def _page(
+        self, space: int, each: Filter, behind: tuple[int, bytes, int] | None, count: int
+    ) -> list[tuple[int, bytes, int]]:
+        terms, values = _narrowed(each)
+        if behind is None:
+            return self._timed(space, terms, values, count)
+        created_at, row_id, seq = behind
+        # What shares the last one's time, then what is older: together they would be no range of the index.
+        same = self._timed(
+            space, [*terms, "created_at = ?", "(row_id, seq) > (?, ?)"], [*values, created_at, row_id, seq], count
+        )
+        left = count - len(same)
+        return same + (self._timed(space, [*terms, "created_at < ?"], [*values, created_at], left) if left else [])
+
+    def _timed(
+        self, space: int, terms: Sequence[str], values: Sequence[object], count: int
+    ) -> list[tuple[int, bytes, int]]:
+        where = " AND ".join(["space = ?", *terms])
+        query = f"SELECT created_at, row_id, seq FROM rows INDEXED BY rows_by_time WHERE {where}"  # noqa: S608 - constants
+        return self.db.execute(
+            f"{query} ORDER BY created_at DESC, row_id, seq LIMIT ?", (space, *values, count)
+        ).fetchall()
+
     def floor(self, relay_key: str) -> int:
         """Give the seq below which a relay has no rows: it was taken away then, or retention took them."""
         query = "SELECT max(seq) FROM floors WHERE relay_key IN (?, '')"
@@ -121,16 +159,8 @@ class RowsView(TableView):
         spaces = self._spaces(relay_key, each.relay_ids, visible)
         if each.nothing or not spaces:
             return "WHERE space = -1", ()
-        terms, values = [f"space IN ({_marks(spaces)})"], list[object](spaces)
-        for column, wanted in (("row_id", each.ids), ("row_kind", each.kinds)):
-            if wanted is not None:
-                terms.append(f"{column} IN ({_marks(wanted)})")
-                values += sorted(wanted)
-        for comparison, bound in ((">=", each.since), ("<=", each.until)):
-            if bound is not None:
-                terms.append(f"created_at {comparison} ?")
-                values.append(bound)
-        return f"WHERE {' AND '.join(terms)}", tuple(values)
+        terms, values = _narrowed(each)
+        return f"WHERE {' AND '.join([f'space IN ({_marks(spaces)})', *terms])}", (*spaces, *values)
 
     def _spaces(self, relay_key: str, relay_ids: Iterable[bytes], visible: Collection[bool]) -> list[int]:
         query = "SELECT space FROM spaces WHERE relay_key = ? AND relay_id = ? AND is_open = ?"
@@ -181,6 +211,21 @@ class RowsView(TableView):
     def _raise_floor(self, relay_key: str, seq: int) -> None:
         raised = "ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)"
         self.db.execute(f"INSERT INTO floors VALUES (?, ?) {raised}", (relay_key, seq))  # noqa: S608 - a constant
+
+
+def _narrowed(each: Filter) -> tuple[list[str], list[object]]:
+    """Write what a filter asks for beside its relayIDs as terms of SQL, with their values."""
+    terms: list[str] = []
+    values: list[object] = []
+    for column, wanted in (("row_id", each.ids), ("row_kind", each.kinds)):
+        if wanted is not None:
+            terms.append(f"{column} IN ({_marks(wanted)})")
+            values += sorted(wanted)
+    for comparison, bound in ((">=", each.since), ("<=", each.until)):
+        if bound is not None:
+            terms.append(f"created_at {comparison} ?")
+            values.append(bound)
+    return terms, values
 
 
 def _marks(values: Collection[object]) -> str:

@@ -141,3 +141,26 @@ def test_rows_that_retention_took_are_gone_whatever_the_batches():
         view.apply([Record(6, 1, 0, taken.kind, b"", b"", taken.payload)], 7)
         assert (view.count(A), view.newest(A, [asked()], {False})) == (2, [4, 5])
     assert views[0].digest() == views[1].digest()
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(100, 103), st.booleans()), max_size=40), st.integers(1, 7))
+def test_identities_come_in_pages_that_hold_every_row_once_newest_first(rows, count):
+    view = folded([stored(number, created_at=at, kind=at % 2, is_open=is_open) for number, at, is_open in rows])
+    for fields in ({}, {"since": 101}, {"until": 102, "kinds": [0]}):
+        pages = list(view.identities(A, asked(**fields), {False}, count))
+        assert all(0 < len(page) <= count for page in pages)
+        wanted = [(at, bytes([number]) * 32) for number, at, is_open in rows if not is_open]
+        if "since" in fields:
+            wanted = [one for one in wanted if one[0] >= 101]
+        if "until" in fields:
+            wanted = [one for one in wanted if one[0] <= 102 and one[0] % 2 == 0]
+        assert [one for page in pages for one in page] == sorted(wanted, key=lambda one: (-one[0], one[1]))
+
+
+def test_a_floor_is_where_a_relay_was_taken_away_or_retention_cut():
+    view = folded([stored(), RelayUnregistered("w", A, None, None), stored(2)])
+    assert (view.floor(A), view.floor(B), view.retained_floor) == (1, 0, 0)
+    entry = Retained(0, (Below(RowStored.kind, 3),))
+    each = chronicle.draft(entry, 0)
+    view.apply([Record(3, each.schema, 0, each.kind, b"", b"", each.payload)], 4)
+    assert (view.floor(A), view.floor(B), view.retained_floor) == (3, 3, 3)
