@@ -28,6 +28,7 @@ from gateway.serve.app import VIEWS, Gateway
 from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from tests import secrecy
 from tests.fakes import MemoryLog, memory_ledger
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,8 @@ class Server:
 def process(directory: Path, config: str = "", *options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
     """Start `heliograph serve` on ``directory/data`` with ``config`` (TOML) and wait until it listens.
 
-    Start it again with the same directory to see a restart. At the end it is killed if it still runs.
+    Start it again with the same directory to see a restart. At the end it is killed if it still runs, and nothing that
+    it printed or exposed may hold a secret (`tests.secrecy`).
     """
     path = directory / "heliograph.toml"
     path.write_text(config, "utf-8")
@@ -154,6 +156,7 @@ def process(directory: Path, config: str = "", *options: str, env: dict[str, str
     assert child.stdout is not None
     assert child.stderr is not None
     lines: list[str] = []
+    seen: list[tuple[str, str]] = []
     reader = threading.Thread(target=lambda: lines.extend(iter(child.stderr.readline, "")), daemon=True)
     reader.start()
     try:
@@ -162,11 +165,15 @@ def process(directory: Path, config: str = "", *options: str, env: dict[str, str
             child.kill()
             reader.join(5)
             raise AssertionError(f"the server did not start: {first!r}\n{''.join(lines)}")
-        yield Server(child, first.split()[-1], directory / "data", lines)
+        url = first.split()[-1]
+        yield Server(child, url, directory / "data", lines)
+        seen += secrecy.pages(url) if child.poll() is None else []
     finally:
         if child.poll() is None:
             child.kill()
         child.wait()
         reader.join(5)
+        seen += [("stdout", child.stdout.read()), ("stderr", "".join(lines))]
         child.stdout.close()
         child.stderr.close()
+    secrecy.refuse_leaks(url, config, directory / "data", seen)

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from tests.secrecy import secret
+
 Reply = tuple[int, dict[str, str], bytes]
 
 
@@ -127,7 +129,7 @@ class Instance:
             "action": "register",
             "instance": self.domain,
             "userId": user,
-            "token": token,
+            "token": secret(token) if isinstance(token, str) else token,
             "platform": "web",
             "appId": "",
             "issuedAt": iso(issued_ms),
@@ -204,7 +206,8 @@ class FCM:
             assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
             assert form["assertion"][0].count(".") == 2
             self.minted += 1
-            return 200, {}, json.dumps({"access_token": f"ya29.{self.minted}", "expires_in": 3599}).encode()
+            bearer = secret(f"ya29.{self.minted}-{uuid.uuid4().hex}")
+            return 200, {}, json.dumps({"access_token": bearer, "expires_in": 3599}).encode()
         assert path == "/v1/projects/demo-project/messages:send", path
         assert headers.get("Authorization", headers.get("authorization", "")).startswith("Bearer ya29.")
         asked = json.loads(body)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from tests.conformance.fakes import now_ms
 from tests.conformance.world import Answer, World, ask
+from tests.secrecy import secret
 
 INTERNAL = "public-gateway:hyperbee"
 JSON = {"Content-Type": "application/json"}
@@ -78,6 +79,8 @@ class Worker:
         answer = self.token("issue", payload)
         assert answer.status == 200, answer
         body: dict[str, Any] = answer.body
+        secret(body["token"])
+        secret(body["replicationToken"])
         return body
 
 

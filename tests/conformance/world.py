@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.conformance.fakes import FCM, Instance
+from tests.secrecy import heard
 from tests.server import Server, process
 
 WAIT_S = 30.0  # no request of these takes longer, or the server hangs
@@ -53,6 +54,8 @@ def ask(url: str, method: str, path: str, body: bytes | None = None, headers: di
     finally:
         connection.close()
     named = {name.lower(): value for name, value in response.getheaders()}
+    if response.status >= 400:
+        heard(url, f"{method} {path}", raw.decode("utf-8", "replace"))
     is_json = named.get("content-type", "").startswith(("application/json", "application/nostr+json"))
     return Answer(response.status, named, raw.decode(), json.loads(raw) if is_json and raw else None)
 
