@@ -27,6 +27,8 @@ COMMANDS = {
         "Audit the event log, prove what it holds, and erase, beside a running server or without one.",
     ),
     "keygen": ("gateway.cli.keygen", "command", "Make a P-256 key pair for a takos instance."),
+    "instance": ("gateway.cli.instance", "command", "Check the document that a takos instance publishes."),
+    "tenant": ("gateway.cli.tenant", "command", "See who uses the gateway, and how much."),
     "push": ("gateway.cli.push", "command", "Send signed push requests as a takos instance would."),
     "relay": ("gateway.cli.relay", "command", "Register, list, show and unregister relays, as a worker."),
     "token": ("gateway.cli.token", "command", "Issue, refresh, revoke and inspect relay tokens."),
