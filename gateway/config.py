@@ -230,6 +230,7 @@ class Mirror(Section, frozen=True):
     subscriptions_max: int = 64
     limit_max: int = 5_000
     limit_default: int = 5_000
+    trusted_peers: tuple[str, ...] = ()
     invalid_attempts_max: int = 20
     invalid_window_s: int = 30
     invalid_block_s: int = 120

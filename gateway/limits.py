@@ -367,27 +367,33 @@ SUB_CHARS_MAX = 64
 
 CURSOR_CHARS_MAX = 128
 """A cursor that a client hands back: ours have about 40 characters. Above: CLOSED ``invalid: …``."""
-
 BATCH_ROWS_MAX = 512
 BATCH_BYTES_MAX = 262_144
 """Rows, and their bytes, in one EVENTS frame to a replica: more make it no faster, and clients' libraries refuse frames
 of a megabyte. One larger row goes alone."""
-
 NEG_ROWS_MAX = 1_500_000
-"""Rows in one comparison (NIP-77): while it is prepared, 150 bytes each. Above: NEG-ERR ``blocked: …`` with the number."""
-
 NEG_ROWS_HELD_MAX = 4_000_000
-"""Rows in all open comparisons: 44 bytes each, 180 MB. One more that would not fit: NEG-ERR ``blocked: …``."""
-
 NEG_OPEN_MAX = 4
-"""Comparisons that a connection has open. One more: NEG-ERR ``blocked: …``."""
-
+"""Rows in one comparison (NIP-77; 150 bytes each while it is prepared), in all that are open (44 bytes each), and how
+many a connection has open. Above: NEG-ERR ``blocked: …``."""
 NEG_FRAME_BYTES = 60_000
 """Our messages in a comparison, before they are hex: as others', and what every client's library takes."""
-
 NEG_PAGE_ROWS = 4_096
 """Rows read from the index before other tasks get a turn: 4 ms."""
-
+DELEGATION_S_MAX = 1.5
+DELEGATIONS_MAX = 128
+PEERS_ASKED_MAX = 8
+"""How long a relay's peers are asked before EOSE goes out without them; requests to peers in flight over all relays (one
+more waits, within its 1.5 s); peers asked for one REQ, those that did best."""
+PEER_IN_FLIGHT_MAX = 3
+PEER_FAILURES_MAX = 5
+PEER_REST_MS = 60_000
+PEER_LATENCY_MS = 200.0
+PEERS_KEPT_MAX = 10_000
+"""Requests in flight a peer; failures in a row after which it is left alone, and for how long; what a peer that was
+never asked is taken to need; peers whose standing is remembered, the least recently used becomes a stranger."""
+PEER_BYTES_MAX = 4 * 1024 * 1024
+"""What is read of a peer's answer, and its largest message: four rows of the largest kind, thousands of usual ones."""
 PULL_RECORDS = 512
 """Records of the log that a pull looks at before other tasks get a turn: 2 ms."""
 
@@ -546,51 +552,6 @@ files a year before they are put together."""
 REPORT_ACCEPTED_MAX = 1_000_000
 """Accepted notifications whose tenant a report remembers (about 100 MB), to say whose a later delivery was; what is
 settled after a million others were accepted is counted under no tenant's name."""
-
-# -- a client of two sockets (gateway.client; its page module has the same numbers) -----------------------------------
-
-RECONNECT_MS_MIN = 1_000
-RECONNECT_MS_MAX = 60_000
-RECONNECT_DOUBLINGS_MAX = 5
-"""Pause before a lost socket is opened again: from 1 s up to 2 s, then 4 s, … 60 s, at random, so that the clients of a
-gateway that was restarted do not come back all at once."""
-
-SESSION_GOOD_MS = 10_000
-"""A session that was open for so long, or on which anything was heard, was taken: the next failure is a first one."""
-
-REFRESH_MS_MIN = 250
-"""The earliest that a token is renewed after it was given, however short its life."""
-
-UNANSWERED_MAX = 10_000
-"""Published events that wait for an OK, kept to be sent again; one more is refused, and the caller sees it."""
-
-PUBLISH_BATCH_ROWS = 256
-PUBLISH_BATCH_CHARS = 262_144
-"""Rows, and characters of their data, in one EVENTS frame: well below the smallest frame that a gateway must take."""
-
-PLAIN_OVERLAP_S = 600
-"""Where a server has no cursors: how far before the newest row a new session asks again, for rows that came late."""
-
-SEEN_CHARS_MAX = 16 << 20
-"""Characters of rows remembered where a server has no cursors; what is older may be given twice after a reconnect."""
-
-CLIENT_CONNECT_S_MAX = 10.0
-"""For DNS, TCP, TLS and the WebSocket handshake together."""
-
-CLIENT_PING_S = 20.0
-CLIENT_PONG_S_MAX = 20.0
-"""A silent connection is asked whether it is there, and given up when it does not answer: a cut cable says nothing."""
-
-CLIENT_CLOSE_S_MAX = 1.0
-"""What a closing handshake may take before the stream is cut."""
-
-CLIENT_MESSAGE_BYTES_MAX = 16 << 20
-"""The largest message that a client takes: some batches hold hundreds of rows of 1 MiB frames at most."""
-
-CLIENT_BATCHES_WAITING = 64
-CLIENT_BATCHES_MAX = 1_024
-"""Batches that a subscriber has not taken: at the first number the socket is not read until it has, unless publishes
-wait for their answers on it; at the second it is closed, and goes on later from where it was."""
 
 # -- a client of two sockets (gateway.client; its page module has the same numbers) -----------------------------------
 

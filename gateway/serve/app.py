@@ -120,6 +120,7 @@ class Gateway:
         self._relays = relays
         self.relays.count_events = events.count
         self.mirror.introduce(self.relays.handshakes, self.relays.key)
+        self.mirror.delegation.peers_of = self.relays.peers_asked
         self.nostr.replicate = self.mirror.replica
         self.nostr.introduce(self._is_relays_url)
         self.management.names, self.management.named = self._is_relays_url, self._relay_key

@@ -9,7 +9,7 @@ twice. A mirror session ends when its token does. This module must not know HTTP
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol, assert_never
 
 import cbor2
@@ -44,6 +44,8 @@ from gateway.replication.session import (
 from gateway.replication.token import Claims
 from gateway.serve.clock import Clock
 from gateway.serve.comparing import Comparing, ComparisonRefused, Comparisons
+from gateway.serve.delegation import OPTION as DELEGATED
+from gateway.serve.delegation import Delegation
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.pull import OLD, Found, Places, Selection, frames, plain_frames, taken
@@ -76,6 +78,7 @@ class MirrorService:
         self.intake = RowIntake(clock, ledger, rows)
         self.places = Places(ledger.log, rows)
         self.comparisons = Comparisons(rows)
+        self.delegation = Delegation(config.mirror.trusted_peers, clock)
         self._ledger = ledger
 
     def introduce(self, tokens: Tokens, key: bytes) -> None:
@@ -291,23 +294,42 @@ class Replica:
                 await self._carry_out(self._session.refuse(subscription, reason, "cursor-unknown"))
             return
         position = rows.position
-        await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
+        given: set[bytes] = set()
+        sent = await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
+        if False in visible and self._socket.query.get(DELEGATED) != "1":
+            given = await self._delegate(subscription, sent)
         self._socket.send(wire.eose(subscription.sub_id))
         # The log moved on while a slow reader took its rows: follow it in pages until nothing is left, and only then,
         # without a pause in between, go live. Holding rows back in memory instead would need a bound and a cut.
         while position < rows.position and self._socket.is_open:
             since, position = position, rows.position
-            await self._send_rows(subscription, rows.since(relay_key, subscription.filters, visible, since))
+            await self._send_rows(subscription, rows.since(relay_key, subscription.filters, visible, since), given)
         subscription.position = position
 
-    async def _send_rows(self, subscription: Subscription, seqs: Sequence[int]) -> None:
-        """Send stored rows, waiting for the reader after each slice."""
+    async def _delegate(self, subscription: Subscription, sent: set[bytes]) -> set[bytes]:
+        """Send what the relay's peers have more; give its ids. Whoever asks for us, another gateway, asks itself."""
+        service = self._service
+        if not service.delegation.peers_of(self._session.grant.relay_key) or not self._socket.is_open:
+            return set()
+        service.metrics.relay_requests.labels("delegated").inc()
+        found = await service.delegation.rows(self._session.grant.relay_key, subscription.filters, sent)
+        await self._sent(plain_frames(subscription, [row.text for row in found]))
+        return {bytes.fromhex(row.id) for row in found}
+
+    async def _send_rows(
+        self, subscription: Subscription, seqs: Sequence[int], but: Collection[bytes] = ()
+    ) -> set[bytes]:
+        """Send stored rows, save those of some ids, waiting for the reader after each slice; give their ids."""
+        sent: set[bytes] = set()
         for at in range(0, len(seqs), ROWS_PER_SLICE):
             if not self._socket.is_open:
-                return
+                break
             payloads = self._service.log.payloads(seqs[at : at + ROWS_PER_SLICE])
-            rows = [row_json(payload) for payload in payloads if payload is not None]  # None: erased
-            await self._sent(plain_frames(subscription, rows))
+            rows = [row_and_id(payload) for payload in payloads if payload is not None]  # None: erased
+            rows = [(row, row_id) for row, row_id in rows if row_id not in but]
+            await self._sent(plain_frames(subscription, [row for row, _ in rows]))
+            sent.update(row_id for _, row_id in rows)
+        return sent
 
     async def _sent(self, texts: Iterable[str]) -> None:
         """Send a slice, then wait for the reader."""
@@ -347,8 +369,10 @@ class Replica:
         await self._carry_out(Drop(subscription))
 
 
-def row_json(payload: bytes) -> bytes:
-    """Give a row as it was sent: in every version of the fact it is the last field."""
-    row = cbor2.loads(payload[SALT_BYTES:])[-1]
+def row_and_id(payload: bytes) -> tuple[bytes, bytes]:
+    """Give a row as it was sent, and its id: in every version of the fact the last field and the third."""
+    fields = cbor2.loads(payload[SALT_BYTES:])
+    row, row_id = fields[-1], fields[2]
     assert isinstance(row, bytes)
-    return row
+    assert isinstance(row_id, bytes)
+    return row, row_id

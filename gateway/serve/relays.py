@@ -240,6 +240,13 @@ class RelayService:
         mirror = f"?token={quote(minted.replication_token)}" if minted else ""
         return {"connectionUrl": f"{base}/{path}{normal}", "replicationConnectionUrl": f"{base}/mirror/{path}{mirror}"}
 
+    def peers_asked(self, relay_key: str) -> tuple[str, ...]:
+        """Give the peers that reads of a relay are delegated to: none where it is offline, or its metadata says no."""
+        found = self._relays.relay(relay_key)
+        if found is None or not self._is_online(found) or found.relay.metadata.get("delegateReqToPeers") is False:
+            return ()
+        return tuple(peer for peer in found.relay.peers if peer.startswith(("ws://", "wss://")))
+
     def _is_online(self, found: Registered) -> bool:
         age_ms = self._clock.now_ms() - found.received_ms
         return found.worker == GATEWAY or age_ms <= self._config.registration.ttl_s * 1000

@@ -138,11 +138,11 @@ def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
             return replace(DUPLICATE, seq=each.seq)
     if len(present) >= BODIES_PER_ROW_MAX:
         return CROWDED
-    found = _flaw_as_event(row) if row.signed else None
+    found = flaw_as_event(row) if row.signed else None
     return replace(STORED, seq=kept.seq) if found is None else Answer(False, f"invalid-event: {found}", "invalid-event")
 
 
-def _flaw_as_event(row: Row) -> str | None:
+def flaw_as_event(row: Row) -> str | None:
     """Say what is wrong with a row that claims an author, as NIP-01 would."""
     try:
         event = msgspec.json.decode(row.text, type=Event)
