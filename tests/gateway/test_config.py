@@ -47,6 +47,7 @@ def test_the_defaults_hold() -> None:
         (Config(workers={"w": Worker()}), "workers.w"),
         (Config(workers={"w": Worker(secret="a", secret_file="b")}), "secret_file"),
         (Config(instances={"external:x": Instance()}), "slug"),
+        (Config(instances={"a.b": Instance(notifications_per_day=-1)}), "0 or more"),
         (Config(instances={"matrix:x": Instance(domain="a.b")}), "Matrix door"),
         (Config(firebase=Firebase(api_key="k")), "firebase"),
         (Config(apns=APNs(base_url="http://localhost")), "apns.base_url"),

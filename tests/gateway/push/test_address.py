@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.push.address import globally_routable
+from gateway.push.address import globally_routable, source_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,20 @@ def test_no_v6_address_that_python_calls_private_is_dialled(address: object) -> 
 @given(st.text(max_size=60))
 def test_any_text_is_judged(text: str) -> None:
     assert globally_routable(text) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::4", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("not:an:address", "not:an:address"),
+        ("", ""),
+    ],
+)
+def test_a_source_is_an_address_and_of_ipv6_its_network(address: str, source: str) -> None:
+    assert source_of(address) == source

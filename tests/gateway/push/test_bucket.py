@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.push.bucket import Buckets
+from gateway.push.bucket import Buckets, Rates
 
 
 def test_a_burst_goes_at_once_and_then_the_rate_holds() -> None:
@@ -34,3 +34,11 @@ def test_no_window_holds_more_than_burst_and_rate(gaps: list[float]) -> None:
     for start, first in enumerate(taken):
         for end in range(start, len(taken)):
             assert end - start + 1 <= 5 + (taken[end] - first) + 1e-6
+
+
+def test_each_key_has_its_own_limit_a_minute_and_none_at_all_at_0() -> None:
+    rates = Rates(keys_max=10)
+    assert [rates.take("a", 2, 0.0) for _ in range(3)] == [0.0, 0.0, 30.0]
+    assert [rates.take("b", 60, 0.0) for _ in range(61)] == [*[0.0] * 60, 1.0]
+    assert all(rates.take("c", 0, 0.0) == 0.0 for _ in range(1000))
+    assert rates.take("a", 2, 30.0) == 0.0

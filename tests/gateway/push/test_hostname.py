@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
-from gateway.push.hostname import hostname
+from gateway.push.hostname import hostname, spelling
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,20 @@ def test_any_text_is_a_name_in_its_final_spelling_or_a_refusal(text: str) -> Non
         assert hostname(name) == name
         assert name.isascii()
         assert "." in name
+
+
+def test_a_configured_name_is_spelled_as_requests_are_and_a_slug_is_left_alone() -> None:
+    assert spelling(" BÜCHER.example") == spelling("xn--bcher-kva.example") == hostname("bücher.example")
+    assert spelling("Extern:Büro") == "extern:büro"
+    assert spelling("Localhost") == "localhost"
+    assert spelling("\u200d.example") == "\u200d.example"
+
+
+@given(st.text(max_size=80))
+def test_whatever_is_a_name_has_one_spelling(text: str) -> None:
+    try:
+        name = hostname(text)
+    except PushRefused:
+        return
+    if ":" not in text:
+        assert spelling(text) == name

@@ -94,3 +94,45 @@ def test_any_names_are_an_instance_or_a_refusal(names: list[str]) -> None:
         assert Directory(Push(), {}).resolve(tuple(names)).domain
     except PushRefused:
         return
+
+
+def test_an_internationalised_name_is_one_tenant_and_one_entry_in_a_list_however_it_is_written() -> None:
+    instances = {"bücher.example": Entry(notifications_per_day=3)}
+    directory = Directory(Push(block=("日本.example",)), instances)
+    for name in ("bücher.example", "BÜCHER.example", "xn--bcher-kva.example"):
+        signer = directory.resolve((name,))
+        assert (signer.domain, signer.tenant) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
+        assert directory.quota(signer.tenant).notifications_per_day == 3
+    for name in ("日本.example", "xn--wgv71a.example"):
+        assert refused(directory, name) == (403, "instance-not-allowed")
+
+
+def test_a_list_may_name_an_instance_by_the_tenant_that_it_may_claim() -> None:
+    instances = {"a.example": Entry(tenant="acme")}
+    assert refused(Directory(Push(block=("acme",)), instances), "a.example") == (403, "instance-not-allowed")
+    allowed = Directory(Push(policy="allowlist", allow=("acme",)), instances)
+    assert allowed.resolve(("a.example",)).domain == "a.example"
+    assert refused(allowed, "b.example") == (403, "instance-not-allowed")
+
+
+def test_a_slug_and_its_domain_have_one_quota_and_a_claimed_tenant_has_it_too() -> None:
+    instances = {
+        "external:demo": Entry(domain="demo.example.com", queued_per_tenant_max=9),
+        "demo.example.com": Entry(devices_per_tenant_max=5),
+        "a.example": Entry(tenant="acme", rate_per_instance=7),
+    }
+    directory = Directory(Push(), instances)
+    quota = directory.quota("external:demo")
+    assert (quota.queued_max, quota.devices_max) == (9, 5)
+    assert directory.quota("acme") == directory.quota("a.example") != directory.quota("b.example")
+    assert directory.tenants() == ["a.example", "external:demo"]
+    assert (directory.domain("external:demo"), directory.domain("b.example")) == ("demo.example.com", "b.example")
+    with pytest.raises(ConfigInvalid, match="devices_per_tenant_max differs"):
+        Directory(Push(), instances | {"external:demo": Entry(domain="demo.example.com", devices_per_tenant_max=6)})
+
+
+def test_who_is_admitted_is_what_a_request_would_be_told() -> None:
+    instances = {"external:demo": Entry(domain="demo.example.com"), "p.example": Entry(public_key=PEM)}
+    directory = Directory(Push(block=("demo.example.com",)), instances)
+    assert [directory.is_admitted(one) for one in ("external:demo", "b.example")] == [False, True]
+    assert [directory.is_pinned(one) for one in ("p.example", "external:demo", "b.example")] == [True, False, False]

@@ -80,3 +80,8 @@ def test_any_change_is_judged(data: st.DataObject) -> None:
         judge(json.dumps(fields).encode(), DOMAIN)
     except PushRefused:
         return
+
+
+@pytest.mark.parametrize("instance", ["bücher.example", "Bücher.example", "xn--bcher-kva.example"])
+def test_an_instance_may_write_its_own_name_in_its_own_letters(instance: str) -> None:
+    assert judge(TAKOS.document(instance=instance), "xn--bcher-kva.example").registration_key is not None

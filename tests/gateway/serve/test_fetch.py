@@ -1,6 +1,8 @@
 """Fetching instances' documents: never anywhere but to the public server of that name, and never too often."""
 
+import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +12,11 @@ import trio
 import trio.testing
 
 from gateway.errors import PushRefused
+from gateway.limits import WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import WellKnown, pinned
 from gateway.serve.fake_fcm import server_context, write_certificate
-from gateway.serve.fetch import Documents, Fetcher, dialler
+from gateway.serve.fetch import Documents, Fetcher, Withdrawn, dialler, resolver
 from gateway.serve.httpclient import PeerFailed, secure
 from tests.takos import Instance
 
@@ -190,10 +193,20 @@ class Bodies:
     def __init__(self) -> None:
         self.body: bytes | None = TAKOS.document()
         self.asked: Counter[str] = Counter()
+        self.gone = False
+        self.slow_s = 0.1
+        self.under_way = self.most = 0
 
     async def __call__(self, signer: Signer) -> bytes:
         self.asked[signer.domain] += 1
-        await trio.sleep(0.1)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await trio.sleep(self.slow_s)
+        finally:
+            self.under_way -= 1
+        if self.gone:
+            raise Withdrawn(502, "well-known-unreachable", "The document cannot be fetched: 404.")
         if self.body is None or signer.domain.startswith("bad"):
             raise PushRefused(502, "well-known-unreachable", "The document cannot be fetched.")
         return self.body.replace(b"demo.example.com", signer.domain.encode())
@@ -276,6 +289,128 @@ async def test_a_document_that_was_fetched_and_holds_no_key_revokes_the_old_one(
     bodies.body = b"{}"
     await trio.sleep(301)
     assert await code(documents) == "well-known-invalid"
+
+
+async def test_a_document_that_its_server_says_is_gone_is_revoked_when_it_is_not_fresh_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 60)
+    keys = await documents.keys(SIGNER, "s")
+    bodies.gone = True
+    assert await documents.refetched(SIGNER, keys) is None
+    assert await code(documents) == "ok"  # what a stranger's bad signature made us find out changes nothing yet
+    await trio.sleep(301)
+    assert await code(documents) == "well-known-unreachable"
+    bodies.gone, bodies.body = False, None
+    await trio.sleep(31)
+    assert await code(documents) == "well-known-unreachable"  # a failure after that brings nothing back
+    bodies.body = TAKOS.document()
+    await trio.sleep(31)
+    assert await code(documents) == "ok"
+
+
+@pytest.mark.parametrize(("status", "is_gone"), [("404 Not Found", True), ("410 Gone", True), ("403 Forbidden", False)])
+async def test_404_and_410_are_answers_and_other_failures_are_none(status: str, is_gone: bool) -> None:
+    with pytest.raises(PushRefused) as refused:
+        await World(http(b"no", status)).fetcher()(SIGNER)
+    assert isinstance(refused.value, Withdrawn) == is_gone
+
+
+async def test_a_name_that_never_had_a_good_document_costs_its_budget_with_each_try(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 1)
+    assert await code(documents, named("bad.example")) == "well-known-unreachable"
+    await trio.sleep(31)
+    assert await code(documents, named("bad.example")) == "rate-limited"
+    await trio.sleep(31)
+    assert await code(documents, named("bad.example")) == "well-known-unreachable"
+    assert bodies.asked.total() == 2
+
+
+async def test_sources_of_one_ipv6_network_share_a_budget(autojump_clock: trio.testing.MockClock) -> None:
+    documents = Documents(Bodies(), 1000)
+    codes = [await code(documents, named(f"x{n}.example"), f"2001:db8::{n:x}") for n in range(30)]
+    assert codes.count("rate-limited") >= 5
+    assert await code(documents, named("y.example"), "2001:db8:0:1::1") == "ok"
+
+
+async def test_slow_strangers_wait_for_each_other_and_not_those_whose_documents_were_good(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 1000)
+    assert await code(documents) == "ok"
+    await trio.sleep(301)
+    bodies.slow_s = 100
+    codes: Counter[str] = Counter()
+
+    async def ask(signer: Signer, source: str) -> None:
+        codes[await code(documents, signer, source)] += 1
+
+    async with trio.open_nursery() as nursery:
+        for n in range(40):
+            nursery.start_soon(ask, named(f"bad{n}.example"), f"source{n}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert bodies.under_way == WELLKNOWN_STRANGERS_MAX
+        bodies.slow_s = 0.1
+        with trio.fail_after(1):
+            assert await code(documents) == "ok"
+    assert bodies.most == WELLKNOWN_STRANGERS_MAX + 1
+    assert codes == {"well-known-unreachable": WELLKNOWN_STRANGERS_MAX, "rate-limited": 40 - WELLKNOWN_STRANGERS_MAX}
+
+
+async def test_an_old_document_serves_while_too_many_others_are_fetched(autojump_clock: trio.testing.MockClock) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 1000)
+    domains = [f"x{n}.example" for n in range(WELLKNOWN_FETCHES_MAX + 1)]
+    for n, domain in enumerate(domains):
+        assert await code(documents, named(domain), f"source{n}") == "ok"
+    await trio.sleep(301)
+    bodies.slow_s = 100
+    codes: Counter[str] = Counter()
+
+    async def ask(domain: str) -> None:
+        codes[await code(documents, named(domain))] += 1
+
+    async with trio.open_nursery() as nursery:
+        for domain in domains:
+            nursery.start_soon(ask, domain)
+    assert codes == {"ok": len(domains)}
+    assert bodies.most == WELLKNOWN_FETCHES_MAX
+
+
+async def test_names_are_looked_up_on_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lookup(name: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        asked.append(name)
+        if threading.current_thread() is threading.main_thread():
+            raise AssertionError("the loop would stand still")
+        return [(0, 0, 0, "", (address, port)) for address in ("192.0.2.1", "192.0.2.1", "2001:db8::1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    assert await resolver()("a.example") == ["192.0.2.1", "2001:db8::1"]
+    assert asked == ["a.example."]
+
+
+async def test_the_operator_is_told_how_a_document_stands(autojump_clock: trio.testing.MockClock) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 60)
+    assert documents.standing(SIGNER.domain) == {"state": "not fetched yet"}
+    await documents.keys(SIGNER, "s")
+    assert documents.standing(SIGNER.domain) == {"state": "good", "fresh": True, "age_s": 0}
+    bodies.body = None
+    await trio.sleep(400)
+    await documents.keys(SIGNER, "s")
+    told = documents.standing(SIGNER.domain)
+    assert (told["state"], told["code"]) == ("failing, the last one serves", "well-known-unreachable")
+    bodies.body = b"{}"
+    await trio.sleep(31)
+    assert await code(documents) == "well-known-invalid"
+    assert documents.standing(SIGNER.domain)["state"] == "failing"
 
 
 async def test_failing_signatures_cause_one_fetch_in_thirty_seconds(autojump_clock: trio.testing.MockClock) -> None:

@@ -196,6 +196,11 @@ def test_any_history_ends_as_the_oracle_says_with_one_digest_for_all_batch_sizes
     assert whole.digest() == parts.digest()
     held = {target: user for user in ("alice", "bob") for target in targets(whole, user)}
     assert held == oracle(facts)
+    reopened = DevicesView(whole.db)
+    for view in (whole, parts, reopened):
+        assert view.held("a") == len(held)
+        assert view.tenants() == (["a"] if held else [])
+        assert sum(view.held_by("a", user) for user in ("alice", "bob")) == len(held)
 
 
 @pytest.mark.parametrize("kind", sorted(DevicesView.kinds))
