@@ -20,7 +20,7 @@ INTERNAL = "public-gateway:hyperbee"
 KEYS = frozenset({"relayKey", "nonce", "issuedAt", "peers", "metadata"})
 RESERVED = frozenset(
     {"relay", "mirror", "api", "push", "internal", "health", "ready", "metrics", "status", "log", "console", "assets"}
-    | {"docs", "public-gateway", ".well-known", "favicon.ico", "robots.txt"}
+    | {"client", "docs", "public-gateway", ".well-known", "favicon.ico", "robots.txt"}
 )
 HEAD = re.compile(r"[:/]")
 

@@ -43,6 +43,11 @@ CONSOLE_HEADERS = {  # the page is one file with its script and style inside, an
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+CLIENT_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 LOG_UNAVAILABLE = "log-unavailable"
 
 
@@ -66,6 +71,7 @@ def make_app(
     app.config["BODY_TIMEOUT"] = None  # bodies come whole (asgi)
     own_pages(app, config, status, metrics)
     console_pages(app, files("gateway") / "console")
+    client_modules(app, files("gateway") / "client")
     failures(app, metrics)
     for service in services:
         service.routes(app)
@@ -114,16 +120,23 @@ def console_pages(app: QuartTrio, directory: Traversable) -> None:
         app.add_url_rule(where, f"console {name}", page_view(pages[name], kind))
 
 
+def client_modules(app: QuartTrio, directory: Traversable) -> None:
+    """The client for web pages (relay-and-mirror §7) at ``/client/replica.js``: pages of any origin may import it."""
+    for name in ("replica.js", "behaviour.js"):
+        body = (directory / name).read_bytes()
+        app.add_url_rule(f"/client/{name}", f"client {name}", page_view(body, CONSOLE_TYPES[".js"], CLIENT_HEADERS))
+
+
 def is_page(name: str) -> bool:
     """Whether a file of the console's directory is for browsers."""
     return f".{name.rpartition('.')[2]}" in CONSOLE_TYPES
 
 
-def page_view(body: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+def page_view(body: bytes, kind: str, headers: dict[str, str] = CONSOLE_HEADERS) -> Callable[[], Awaitable[Response]]:
     """An async view that gives one page (a plain function would cost a thread)."""
 
     async def view() -> Response:
-        return Response(body, content_type=kind, headers=CONSOLE_HEADERS)
+        return Response(body, content_type=kind, headers=headers)
 
     return view
 

@@ -124,6 +124,18 @@ async def test_without_a_console_there_is_no_page(tmp_path) -> None:
     assert (await app.test_client().get("/")).status_code == 404
 
 
+async def test_pages_of_any_origin_may_import_the_client_and_see_nothing_else_of_its_directory() -> None:
+    async with memory_ledger() as ledger:
+        metrics = Metrics()
+        client = make_app(Config(), Status(ledger, metrics), metrics, [], lambda path: None).test_client()
+        for name in ("replica.js", "behaviour.js"):
+            answer = await client.get(f"/client/{name}")
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/javascript; charset=utf-8")
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert b"export" in await answer.get_data()
+        assert (await client.get("/client/replica.py")).status_code == 404
+
+
 def test_a_refusal_is_never_an_http_exception() -> None:
     """Quart looks handlers up by class: ours and werkzeug's must not overlap."""
     for kind in (PushRefused, ApiRefused, Unavailable, LogFailed, msgspec.ValidationError):
