@@ -138,6 +138,7 @@ def test_a_device_that_two_tenants_registered_is_two_and_each_takes_away_its_own
 def test_what_an_instance_reads_of_its_tenant_holds_nothing_of_another(w: World) -> None:
     body = inquiry(w.other)
     answer = asked(w, "/push/tenant", body, {"X-Push-Signature": w.other.sign(body)})
+    assert answer.status == 200, answer
     assert USER not in answer.text
     assert TOKEN not in answer.text
     assert w.demo.domain not in answer.text
