@@ -42,9 +42,13 @@ def command() -> None:
 
 
 def common(wrapped: Command) -> Command:
+    """The options of every subcommand that is about a user."""
+    return click.option("--user", required=True, help="The user's id on the instance.")(signing(wrapped))
+
+
+def signing(wrapped: Command) -> Command:
     """The options that every subcommand takes."""
     for option in (
-        click.option("--user", required=True, help="The user's id on the instance."),
         click.option("--gateway", required=True, metavar="URL", help="The gateway, like http://127.0.0.1:8080."),
         click.option("--instance", required=True, metavar="DOMAIN", help="The instance (or slug) that signs."),
         click.option(
@@ -146,6 +150,25 @@ def send(
     post(f"{gateway.rstrip('/')}/internal/push/events", body, {"X-Push-Signature": signature})
 
 
+@command.command()
+@signing
+@click.option("--since", metavar="TIME", help="Dead devices since then, like 2026-11-22T16:27:54.133Z.")
+@click.option("--after", metavar="SEQ", help="The next page of them: what the last answer called after.")
+@click.option("--limit", metavar="COUNT", help="So many of them at most.")
+def report(*, key_path: Path, instance: str, gateway: str, **asked: str | None) -> None:
+    """Ask what the instance used, what it may use, and which of its devices are gone.
+
+    \b
+    Example:
+      heliograph push report --key private.pem --instance demo.example.com --gateway http://127.0.0.1:8080
+    """
+    whole = envelope("tenant", instance, "", "") | asked
+    fields = {name: value for name, value in whole.items() if value}  # no user, token or app
+    signature = sign(read_key(key_path), canonical(fields))
+    url = f"{gateway.rstrip('/')}/push/tenant"
+    tell(url, lambda: httpx.get(url, params=fields, headers={"X-Push-Signature": signature}, timeout=ANSWER_S_MAX))
+
+
 def envelope(action: str, instance: str, user: str, token: str) -> dict[str, Any]:
     """The fields of an envelope, unsigned; platform and app are empty, as on a deregistration."""
     now_ms = SystemClock().now_ms()
@@ -177,8 +200,13 @@ def post_envelope(gateway: str, key: PrivateKey, fields: dict[str, Any]) -> None
 
 def post(url: str, body: dict[str, Any], headers: dict[str, str]) -> None:
     """Post JSON, print the answer, and end with the exit code that it means."""
+    tell(url, lambda: httpx.post(url, content=json.dumps(body), headers=headers | TYPE, timeout=ANSWER_S_MAX))
+
+
+def tell(url: str, request: Callable[[], httpx.Response]) -> None:
+    """Make a request, print the answer, and end with the exit code that it means."""
     try:
-        answer = httpx.post(url, content=json.dumps(body), headers=headers | TYPE, timeout=ANSWER_S_MAX)
+        answer = request()
     except (httpx.HTTPError, httpx.InvalidURL) as why:
         raise Unavailable(f"{url} cannot be reached: {why}") from None
     click.echo(answer.text)

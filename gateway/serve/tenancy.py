@@ -24,6 +24,7 @@ from gateway.push.bucket import Buckets, Rates
 from gateway.push.envelope import Registration
 from gateway.push.inquiry import Inquiry
 from gateway.push.instant import instant_text
+from gateway.push.matrix import is_matrix
 from gateway.push.quota import Quota
 from gateway.push.target import identity
 from gateway.push.tenant import Directory, Signer
@@ -179,6 +180,8 @@ class Tenancy:
 
     def _limits(self, tenant: str) -> dict[str, int | None]:
         quota = self.quota(tenant)
+        if is_matrix(tenant):  # its pushers are the homeservers' to count
+            return {"queued": quota.queued_max}
         return {
             "requestsPerMinute": quota.requests_per_minute,
             "devices": quota.devices_max,

@@ -65,6 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         config = (
             f'[fcm]\nbase_url = "{fake_url}"\nallow_any_token_uri = true\nca_file = "{directory}/fake-fcm.pem"\n'
             f'[fcm.projects.default]\ncredentials = "{account}"\n'
+            "[push]\nanswer_wait_s = 30\n"  # also a slow machine's answers say what became of it
             f'[instances."{DOMAIN}"]\npublic_key = {json.dumps((keys / "public.pem").read_text())}\n'
         )
         with process(directory, config) as server:
@@ -83,6 +84,20 @@ def test_a_device_is_registered_pushed_to_and_deregistered_by_hand(world: World)
     assert world.sent()[-1]["validate_only"] is True
     assert world.push("deregister", "--token", "t1").exit_code == 0
     assert json.loads(world.push("send", "--message", "Gone").output)["delivered"] == 0
+
+
+def test_an_instance_asks_what_it_used_and_which_of_its_devices_are_gone(world: World) -> None:
+    assert world.push("register", "--token", "unregistered:gone").exit_code == 0
+    assert world.push("send", "--message", "m").exit_code == 0
+    common = ["--key", str(world.keys / "private.pem"), "--instance", DOMAIN, "--gateway", world.url]
+    result = CliRunner().invoke(command, ["report", *common, "--since", "2020-01-01T00:00:00.000Z", "--limit", "5"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)
+    assert told["tenant"] == DOMAIN
+    assert told["usage"]["accepted"] >= 1
+    assert "alice" in [one["userId"] for one in told["dead"]]
+    refused = CliRunner().invoke(command, ["report", *common, "--limit", "many"])
+    assert (refused.exit_code, "limit is not a number" in refused.output) == (1, True)
 
 
 def test_a_refusal_is_printed_and_exits_1(world: World, tmp_path: Path) -> None:
