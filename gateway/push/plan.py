@@ -17,6 +17,8 @@ from gateway.push.envelope import Notification
 _RESERVED = frozenset(("from", "message_type", "notification"))
 _RESERVED_PREFIXES = ("google", "gcm")
 
+FCM_KEEPS_S = 2_419_200  # four weeks: what FCM does where a message says nothing, and its most
+
 
 def collapse_key(notification_id: str) -> str:
     """32 characters that stand for a notification on every platform: base64url of the start of its id's SHA-256."""
@@ -67,8 +69,13 @@ def message(notification: Notification, target_kind: str, target: str, title: st
     }
 
 
-def timed(made: Mapping[str, Any], ttl_s: int, now_s: int) -> dict[str, Any]:
-    """The message with how long it is kept for a device that is away, on each platform that it does not say so for."""
+def timed(made: dict[str, Any], ttl_s: int, now_s: int) -> dict[str, Any]:
+    """The message with how long it is kept for a device that is away, on each platform that it does not say so for.
+
+    Nothing is added where that is what FCM does by itself.
+    """
+    if ttl_s >= FCM_KEEPS_S:
+        return made
     android: Mapping[str, Any] = made.get("android", {})
     timed = {**made, "android": {"ttl": f"{ttl_s}s", **android}}
     for platform, header, value in (("apns", "apns-expiration", str(now_s + ttl_s)), ("webpush", "TTL", str(ttl_s))):

@@ -44,6 +44,7 @@ def test_how_long_it_is_kept_is_said_to_every_platform_and_an_operators_own_word
     assert made["webpush"]["headers"]["TTL"] == "60"
     assert made["webpush"]["headers"]["Urgency"] == "high"
     assert timed({"token": "t", "android": {"ttl": "5s"}}, 60, 1000)["android"] == {"ttl": "5s"}
+    assert timed({"token": "t"}, 2_419_200, 1000) == {"token": "t"}, "that is what FCM does by itself"
 
 
 @pytest.mark.parametrize("kind", ["token", "fid"])
