@@ -120,4 +120,4 @@ def _here(settings: Config) -> list[dict[str, Any]]:
     clock = SystemClock()
     with opened(settings, clock, Metrics()) as (log, views):
         directory = Directory(settings.push, settings.instances)
-        return Tenancy(clock, Ledger(log, views), directory).overview()
+        return list(Tenancy(clock, Ledger(log, views), directory).overview())

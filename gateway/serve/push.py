@@ -272,11 +272,12 @@ class PushService:
     async def tenants(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         """Answer the operator: every tenant, with how its document stands."""
         del asked
-        told = self._tenancy.overview()
-        for one in told:
+        told: list[dict[str, Any]] = []
+        for one in self._tenancy.overview():
+            await trio.lowlevel.checkpoint()  # there may be thousands
             pinned = self._directory.is_pinned(one["tenant"])
             domain = self._directory.domain(one["tenant"])
-            one["document"] = {"state": "pinned"} if pinned else self._documents.standing(domain)
+            told.append(one | {"document": {"state": "pinned"} if pinned else self._documents.standing(domain)})
         return told
 
     # -- what both share ----------------------------------------------------------------------------------------------

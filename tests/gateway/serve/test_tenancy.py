@@ -122,6 +122,8 @@ async def test_a_tenant_that_has_all_its_devices_moves_and_drops_them_but_adds_n
         assert (await g.register(token="e", userId="bob"))[0] == 200  # his oldest goes for it
         assert (await g.register(EVIL, token="z"))[0] == 200
         assert (await report(g))["usage"]["devices"] == 3
+        older = {"issuedAt": iso(now() - 60_000), "expiresAt": iso(now() + 60_000)}
+        assert (await g.register(token="c", userId="carol", **older))[1]["superseded"] is True  # adds nothing
         assert (await g.register(action="deregister", token="b", platform="", userId="alice"))[0] == 200
         assert (await g.register(token="f", userId="carol"))[0] == 200
 
