@@ -32,6 +32,7 @@ COMMANDS = {
     "push": ("gateway.cli.push", "command", "Send signed push requests as a takos instance would."),
     "relay": ("gateway.cli.relay", "command", "Register, list, show and unregister relays, as a worker."),
     "token": ("gateway.cli.token", "command", "Issue, refresh, revoke and inspect relay tokens."),
+    "mirror": ("gateway.cli.mirror", "command", "Pull, push and follow a relay's replication rows, as JSON lines."),
     "fake-fcm": ("gateway.cli.fake_fcm", "command", "Run the fake FCM by itself."),
 }
 

@@ -8,7 +8,7 @@ is waited for. A subscriber that lags holds up the mirror's reading, never the m
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -163,7 +163,7 @@ class Replica:
         self._check()
         return [one.outcome for one in asked]
 
-    async def follow(self, *filters: Mapping[str, Any], cursor: str | None = None) -> AsyncIterator[Batch]:
+    async def follow(self, *filters: Mapping[str, Any], cursor: str | None = None) -> AsyncGenerator[Batch, None]:
         """Give what matches, stored and then live, from behind a stored cursor, through reconnects.
 
         Replication filters (they name ``relayID``) go to the mirror, others to the normal socket. Close the iterator

@@ -1,0 +1,75 @@
+"""Rows and the place they reach, over kills between any two writes."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from gateway.cli.rowfile import Place, RowFile, chunks_of, read_place
+
+ROWS = [{"id": f"e{number}", "relayID": "r"} for number in range(5)]
+
+
+def ids(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()]
+
+
+def test_what_was_written_behind_the_last_cursor_is_cut_away_at_the_next_start(tmp_path: Path) -> None:
+    out, cursor = tmp_path / "rows", tmp_path / "cursor"
+    file = RowFile(out, cursor)
+    file.keep(ROWS[:2], "c2", flush=True)
+    file.close()
+    with out.open("ab") as torn:  # killed after the rows, before the cursor
+        torn.write(b'{"id":"e2","relayID":"r"}\n{"id":"e')
+    again = RowFile(out, cursor)
+    assert again.place.cursor == "c2"
+    again.keep(ROWS[2:], "c5", flush=True)
+    again.close()
+    assert ids(out) == ["e0", "e1", "e2", "e3", "e4"]
+    assert read_place(cursor) == Place("c5", out.stat().st_size)
+
+
+def test_rows_without_a_cursor_wait_for_one(tmp_path: Path) -> None:
+    out, cursor = tmp_path / "rows", tmp_path / "cursor"
+    file = RowFile(out, cursor)
+    file.keep(ROWS[:2], None, flush=True)
+    assert ids(out) == []
+    file.keep([], "c2", flush=True)
+    assert ids(out) == ["e0", "e1"]
+    file.close()
+
+
+def test_without_a_cursor_file_rows_are_appended(tmp_path: Path) -> None:
+    for part in (ROWS[:2], ROWS[2:]):
+        file = RowFile(tmp_path / "rows", None)
+        file.keep(part, None, flush=True)
+        file.close()
+    assert ids(tmp_path / "rows") == ["e0", "e1", "e2", "e3", "e4"]
+
+
+def test_a_cursor_of_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cursor").write_text('{"cursor":"c","bytes":10}')
+    with pytest.raises(click.UsageError, match="shorter"):
+        RowFile(tmp_path / "rows", tmp_path / "cursor")
+    (tmp_path / "cursor").write_text("7")
+    with pytest.raises(click.UsageError, match="no cursor file"):
+        RowFile(tmp_path / "rows", tmp_path / "cursor")
+
+
+def test_a_file_is_read_in_chunks_that_say_where_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.rowfile.CHUNK_ROWS", 2)
+    path = tmp_path / "rows"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    chunks = list(chunks_of(path, 0))
+    assert [row["id"] for rows, _ in chunks for row in rows] == ["e0", "e1", "e2", "e3", "e4"]
+    assert chunks[-1][1] == path.stat().st_size
+    assert list(chunks_of(path, chunks[0][1])) == chunks[1:]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"id":"e"}', '{"id":7,"relayID":"r"}'])
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows"
+    path.write_text(json.dumps(ROWS[0]) + "\n" + line)
+    with pytest.raises(click.UsageError, match=f"the line at byte {len(json.dumps(ROWS[0])) + 1} is no"):
+        list(chunks_of(path, 0))
