@@ -144,6 +144,7 @@ What is seen:
 - Labels that grow with tenants, or with what a push service makes up
     tests/gateway/push/test_tenantclass.py::test_any_tenant_has_one_of_three_classes
     tests/gateway/push/test_reason.py::test_any_reason_has_one_of_the_labels_that_are_known_beforehand
+    tests/security/test_cardinality.py::test_a_second_round_of_strangers_adds_no_series
 - Addresses inside our network in an error
     tests/conformance/test_push_refusals.py::test_an_unreachable_document_is_said_without_addresses
 - State that a refused request leaves behind
