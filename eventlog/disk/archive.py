@@ -19,7 +19,7 @@ from eventlog import origin as origins
 from eventlog.disk import durable
 from eventlog.disk.audit import verify
 from eventlog.disk.durable import TEMPORARY, Disk, RealDisk, read_whole
-from eventlog.disk.recovery import CHECKPOINT_FILE, read_checkpoint, seal
+from eventlog.disk.recovery import CHECKPOINT_FILE, judge_checkpoint, seal
 from eventlog.disk.segments import Segments
 from eventlog.disk.store import KEY_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, read_origin
 from eventlog.disk.tilecheck import has_tiles
@@ -66,10 +66,12 @@ def export(directory: str, out: IO[bytes], *, with_keys: bool = False, progress:
 def _plan(disk: Disk, directory: str, origin: Origin, *, with_keys: bool) -> tuple[Manifest, dict[str, bytes]]:
     """List the files, and read at once those that the server replaces: the checkpoint, before the segments' ends."""
     log_directory = join(directory, LOG_DIRECTORY)
-    signed = read_checkpoint(disk, log_directory, origin.name, origin.public_key).size
     names = disk.entries(log_directory)
     small = [origins.FILE, *exchange.beside(names), *([CHECKPOINT_FILE] if CHECKPOINT_FILE in names else [])]
     ready = {LOG + name: read_whole(disk, join(log_directory, name), CHECKPOINT_BYTES_MAX) or b"" for name in small}
+    # Of the very note that is exported: a running server may have signed another meanwhile.
+    path = join(log_directory, CHECKPOINT_FILE)
+    signed = judge_checkpoint(ready.get(LOG + CHECKPOINT_FILE), path, origin.name, origin.public_key).size
     segments = Segments.found(disk, log_directory)
     if not len(segments):
         raise Corrupt("there is an origin but no segment", log_directory)

@@ -87,7 +87,11 @@ def recover(disk: Disk, directory: str, origin: str, public_key: bytes, known: C
 def read_checkpoint(disk: Disk, directory: str, origin: str, public_key: bytes) -> Checkpoint:
     """Read and verify the log's own checkpoint; none vouches for nothing."""
     path = join(directory, CHECKPOINT_FILE)
-    note = durable.read_whole(disk, path, CHECKPOINT_BYTES_MAX)
+    return judge_checkpoint(durable.read_whole(disk, path, CHECKPOINT_BYTES_MAX), path, origin, public_key)
+
+
+def judge_checkpoint(note: bytes | None, path: str, origin: str, public_key: bytes) -> Checkpoint:
+    """Verify the log's own checkpoint, which was read from ``path``; none vouches for nothing."""
     if note is None:
         return Checkpoint(origin, 0, Tree().root())
     try:
