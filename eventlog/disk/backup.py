@@ -24,7 +24,7 @@ from eventlog import retention, segment, snapshot
 from eventlog.checkpoint import Checkpoint
 from eventlog.disk import audit, durable
 from eventlog.disk.durable import Disk
-from eventlog.disk.recovery import CHECKPOINT_FILE, read_checkpoint
+from eventlog.disk.recovery import CHECKPOINT_FILE, judge_checkpoint
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.store import KEY_DIRECTORY, KEY_FILE, LOG_DIRECTORY, read_origin
 from eventlog.disk.tiles import MARK_FILE
@@ -225,8 +225,9 @@ def _done(copying: _Copying, checkpoint: Checkpoint) -> Copied:
 def _copy_log(copying: _Copying, origin: Origin) -> Checkpoint:
     """Copy everything under ``log``, the checkpoint read first and written last."""
     disk, directory = copying.disk, join(copying.source, LOG_DIRECTORY)
-    note = durable.read_whole(disk, join(directory, CHECKPOINT_FILE), CHECKPOINT_BYTES_MAX)
-    checkpoint = read_checkpoint(disk, directory, origin.name, origin.public_key)
+    path = join(directory, CHECKPOINT_FILE)
+    note = durable.read_whole(disk, path, CHECKPOINT_BYTES_MAX)
+    checkpoint = judge_checkpoint(note, path, origin.name, origin.public_key)
     files = [file for file in Segments.found(disk, directory) if not file.first_seq or file.first_seq < checkpoint.size]
     names = _copy_segments(copying, files, checkpoint)
     for name, bytes_max in ((retention.FILE, retention.FILE_BYTES_MAX), (MARK_FILE, _FILE_BYTES_MAX)):
