@@ -114,7 +114,7 @@ class Store:
         self.signed, self.note = checkpoint, note
 
     def keep_cosigned(self, note: bytes) -> None:
-        """Keep a checkpoint with its witnesses' cosignatures, beside the newest one. Safe beside the writer's thread."""
+        """Keep a checkpoint with its witnesses' cosignatures beside the newest one. Safe beside the writer's thread."""
         durable.replace(self.disk, join(self.segments.directory, COSIGNED_FILE), note)
 
     def cosigned(self) -> bytes | None:
