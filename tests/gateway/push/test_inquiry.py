@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
 from gateway.limits import DEAD_PAGE_MAX
@@ -82,3 +84,17 @@ def test_what_is_signed_as_an_inquiry_is_neither_a_registration_nor_an_event() -
         with pytest.raises(PushRefused) as why:
             reader()
         assert why.value.code == "invalid-field"
+
+
+NAMES = st.sampled_from([*FIELDS, "since", "after", "limit", "x"]) | st.text(max_size=5)
+VALUES = st.sampled_from([*FIELDS.values(), "0", ""]) | st.text(max_size=30)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
+def test_any_query_is_an_inquiry_or_a_refusal(pairs: list[tuple[str, str]]) -> None:
+    try:
+        asked = inquiry([*FIELDS.items(), *pairs], "sig", NOW)
+    except PushRefused:
+        return
+    assert 0 <= asked.limit <= DEAD_PAGE_MAX
+    assert asked.after_seq >= -1

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import trio
 
 from gateway.config import Config, Push
 from gateway.config import Instance as Entry
+from gateway.facts import Removed
 from tests.gateway.serve.test_push import EVIL, TAKOS, Gateway, code, gateway, now
 from tests.takos import Instance, iso, plain_canonical
 
@@ -87,6 +89,19 @@ async def test_dead_devices_come_by_the_page_and_one_tenant_is_told_nothing_of_a
         other = await report(g, EVIL)
         assert (other["tenant"], other["usage"]["accepted"], other["dead"]) == (EVIL.domain, 0, [])
         assert code(await ask(g, fields(TAKOS), EVIL)) == (401, "signature-invalid")
+
+
+async def test_a_dead_device_of_an_erased_user_is_told_no_more_and_the_pages_go_on_behind_it(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as g:
+        for n in range(3):
+            await g.register(token=f"unregistered:{n}")
+        await g.notify()
+        await g.settled()
+        first = g.records(Removed.kind)[0]
+        g.log.records[first.seq] = msgspec.structs.replace(first, payload=None)
+        page = await report(g, limit="1")
+        assert (page["dead"], page["after"]) == ([], first.seq)
+        assert len((await report(g, after=str(page["after"])))["dead"]) == 2
 
 
 async def test_an_inquiry_is_answered_once_and_only_if_it_was_signed_for_this_run(tmp_path: Path) -> None:
