@@ -171,12 +171,11 @@ class OutboxView(TableView):
         """The same for every tenant that has any."""
         return self._queued
 
-    def oldest_by_tenant(self) -> list[tuple[str, int]]:
-        """For every tenant that waits, the seq of its oldest notification with something to do.
-
-        The oldest of a tenant is the first of its device, so the index over those alone is read: 100,000 in 10 ms.
-        """
-        return self.db.execute("SELECT tenant, MIN(seq) FROM pending WHERE head = 1 GROUP BY tenant").fetchall()
+    def waiting(self, from_seq: int, limit: int) -> list[tuple[int, str]]:
+        """(seq, tenant) of notifications with something to do, from ``from_seq`` on, the oldest first."""
+        return self.db.execute(
+            "SELECT seq, tenant FROM pending WHERE seq >= ? GROUP BY seq ORDER BY seq LIMIT ?", (from_seq, limit)
+        ).fetchall()
 
     def queued_all(self) -> int:
         """Deliveries of all tenants that are still to do."""

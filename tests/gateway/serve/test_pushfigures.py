@@ -6,7 +6,7 @@ from gateway.push.target import TARGET_KINDS
 from gateway.push.tenantclass import TenantClasses
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
-from gateway.serve.pushfigures import WAYS, PushFigures
+from gateway.serve.pushfigures import LOOKED_MAX, WAYS, PushFigures
 from gateway.views.outbox import OutboxView
 from tests.fakes import memory_ledger
 
@@ -44,6 +44,21 @@ async def test_depth_and_age_are_those_of_each_class_and_fall_to_nothing() -> No
         seen.sweep(NOW)
         assert value("gateway_push_queue_depth", {"tenants": "open"}) == 0
         assert value("gateway_push_queue_age_seconds", {"tenants": "open"}) == 0
+
+
+async def test_the_oldest_of_a_class_behind_many_of_another_is_found_sweep_by_sweep() -> None:
+    metrics = Metrics()
+    async with memory_ledger(OutboxView) as ledger:
+        seen, value = figures(ledger, metrics), metrics.registry.get_sample_value
+        for n in range(LOOKED_MAX + 10):
+            await accept(ledger, "x.example", 1, NOW - 90_000 + n)
+        await accept(ledger, "known.example", 1, NOW - 2_000)
+        ages = []
+        for _ in range(3):
+            seen.sweep(NOW)
+            ages.append(value("gateway_push_queue_age_seconds", {"tenants": "configured"}))
+        assert ages == [(90_000 - LOOKED_MAX + 1) / 1000, 2.0, 2.0]
+        assert value("gateway_push_queue_age_seconds", {"tenants": "open"}) == 90.0
 
 
 async def test_outcomes_are_counted_with_their_reason_and_waits_apart_from_sends() -> None:

@@ -51,12 +51,13 @@ def test_what_was_accepted_is_pending_until_it_is_settled() -> None:
     assert (figures.delivered, figures.pending) == (1, 0)
 
 
-def test_the_oldest_of_each_tenant_is_found_by_the_heads_alone() -> None:
+def test_what_waits_is_told_once_for_each_notification_the_oldest_first() -> None:
     view = folded(accepted("n0"), accepted("n1"), accepted("n2", tenant="b"), Settled(0, 0, "delivered", ""))
-    assert view.oldest_by_tenant() == [("a", 0), ("b", 2)]
+    assert view.waiting(0, 10) == [(0, "a"), (1, "a"), (2, "b")]
+    assert view.waiting(1, 1) == [(1, "a")]
     assert view.queued_by_tenant() == {"a": 3, "b": 2}
     view.apply([record(4, Settled(0, 1, "failed", "x"))], 5)
-    assert view.oldest_by_tenant() == [("a", 1), ("b", 2)]
+    assert view.waiting(0, 10) == [(1, "a"), (2, "b")]
 
 
 def test_a_second_settlement_counts_for_nothing() -> None:
