@@ -349,6 +349,12 @@ def stored_row(record: Record) -> RowStored | None:
     return fact
 
 
+def row_draft(fact: RowStored, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
+    """Draft a `RowStored` as `draft` does, byte for byte, at half the cost."""
+    payload = salt + cbor2.dumps(msgspec.structs.astuple(fact))
+    return Draft(RowStored.kind, payload, ts_ns, subject, RowStored.schema)
+
+
 def row_prefix(relay_key: str, relay_id: bytes) -> bytes:
     """Give what the payload of a `RowStored` begins with behind its salt, if it is of this relay and relayID.
 

@@ -21,8 +21,7 @@ REQ_ON_OPEN = "replication token missing; REQ accepted on open relay"
 VERB_CHARS_MAX = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """EVENT with an object; ``text`` is the object's JSON as sent. ``receipts``: its OK is to say where it stands."""
 
     fields: dict[str, Any]

@@ -8,6 +8,8 @@ untokened session writes and sees open rows alone. This module must not know soc
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+import msgspec
+
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
 from gateway.limits import FILTER_VALUES_MAX, NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
@@ -26,8 +28,7 @@ EXPIRED = "expired-token"
 TOKENED, OPEN = False, True  # the values of a row's ``is_open``
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(msgspec.Struct, frozen=True, gc=False):
     """Keep a row if it is new, and answer OK when it is durable; ``notice`` is said beforehand ("" for none)."""
 
     row: Row

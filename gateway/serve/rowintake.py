@@ -14,7 +14,7 @@ import msgspec
 
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
-from gateway.facts import SALT_BYTES, RowStored, draft
+from gateway.facts import SALT_BYTES, RowStored, row_draft
 from gateway.limits import BODIES_PER_ROW_MAX
 from gateway.nostr.event import Event, flaw
 from gateway.nostr.signature import Claim, holds
@@ -77,33 +77,46 @@ class RowIntake:
         awaited: set[Ticket] = set()
         fresh: dict[Key, list[Kept]] = defaultdict(list)
         facts: list[RowStored] = []
+        added: list[Kept] = []
+        made = [stored(each.row, relay_key, each.writer, is_open=each.is_open) for each in stores]
+        standing = self._standing(made)
         next_seq = self._ledger.log.next_seq  # of the first new row: nothing comes between this and the submit
-        for store in stores:
-            fact = stored(store.row, relay_key, store.writer, is_open=store.is_open)
-            key, kept = (
-                (relay_key, fact.relay_id, fact.row_id, fact.is_open),
-                Kept(fact.writer, fact.body_hash, next_seq + len(facts)),
-            )
+        for store, fact in zip(stores, made, strict=True):
+            key = (relay_key, fact.relay_id, fact.row_id, fact.is_open)
+            kept = Kept(fact.writer, fact.body_hash, next_seq + len(facts))
             flying = self._in_flight.get(key, ())
-            answer = _verdict(store.row, kept, [*self._kept(key), *(each.kept for each in flying), *fresh[key]])
+            present = [*standing.get(key, ()), *(each.kept for each in flying), *fresh.get(key, ())]
+            answer = _verdict(store.row, kept, present)
             answers.append(answer)
             awaited.update(each.ticket for each in flying)
-            if answer == STORED:
+            if answer.result == STORED.result:
                 fresh[key].append(kept)
+                added.append(kept)
                 facts.append(fact)
         if facts:
-            awaited.add(self._submit(facts))
+            awaited.add(self._submit(facts, added))
         return answers, awaited
 
-    def _kept(self, key: Key) -> list[Kept]:
-        relay_key, relay_id, row_id, is_open = key
-        return self._rows.kept(relay_key, relay_id, row_id, is_open=is_open)
+    def _standing(self, facts: Sequence[RowStored]) -> dict[Key, list[Kept]]:
+        """Look up what is kept under the ids of some rows, those of one namespace together."""
+        if len(facts) == 1:
+            relay_key, relay_id, row_id, is_open = key = _key(facts[0])
+            return {key: self._rows.kept(relay_key, relay_id, row_id, is_open=is_open)}
+        found: dict[Key, list[Kept]] = {}
+        spaces: defaultdict[tuple[str, bytes, bool], list[bytes]] = defaultdict(list)
+        for fact in facts:
+            spaces[fact.relay_key, fact.relay_id, fact.is_open].append(fact.row_id)
+        for (relay_key, relay_id, is_open), row_ids in spaces.items():
+            for row_id, kept in self._rows.kept_many(relay_key, relay_id, row_ids, is_open=is_open).items():
+                found[relay_key, relay_id, row_id, is_open] = kept
+        return found
 
-    def _submit(self, facts: Sequence[RowStored]) -> Ticket:
+    def _submit(self, facts: Sequence[RowStored], added: Sequence[Kept]) -> Ticket:
         first, ticket = self._ledger.submit(self._drafts(facts))
-        for seq, fact in enumerate(facts, first):
-            key = (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
-            flying = InFlight(Kept(fact.writer, fact.body_hash, seq), ticket)
+        assert first == added[0].seq, "nothing came between"
+        for fact, kept in zip(facts, added, strict=True):
+            key = _key(fact)
+            flying = InFlight(kept, ticket)
             self._in_flight[key].append(flying)
             self._submitted.append((key, flying))
         return ticket
@@ -113,7 +126,7 @@ class RowIntake:
         now_ns = self._clock.now_ns()
         salts = self._clock.random_bytes(SALT_BYTES * len(facts))
         return [
-            draft(
+            row_draft(
                 fact,
                 ts_ns=now_ns,
                 subject=pseudonym(self.key, fact.relay_key, fact.writer),
@@ -131,6 +144,10 @@ class RowIntake:
                 del self._in_flight[key]
 
 
+def _key(fact: RowStored) -> Key:
+    return (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
+
+
 def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
     """Decide one row against those under its id: a subject has one body there, and bodies are few."""
     for each in present:
@@ -139,7 +156,9 @@ def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
     if len(present) >= BODIES_PER_ROW_MAX:
         return CROWDED
     found = flaw_as_event(row) if row.signed else None
-    return replace(STORED, seq=kept.seq) if found is None else Answer(False, f"invalid-event: {found}", "invalid-event")
+    if found is not None:
+        return Answer(False, f"invalid-event: {found}", "invalid-event")
+    return Answer(STORED.accepted, STORED.reason, STORED.result, kept.seq)
 
 
 def flaw_as_event(row: Row) -> str | None:

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
-from gateway.facts import RelayUnregistered, RowStored, fact_of
+from gateway.facts import RelayUnregistered, RowStored, fact_of, stored_row
 from gateway.limits import SPACES_KEPT_MAX
 from gateway.replication.filter import Filter
 
@@ -62,7 +62,7 @@ class RowsView(TableView):
 
     def fold(self, record: Record) -> None:
         """Take in a row, or forget a relay's. What `apply` has not ended is not yet found by the questions below."""
-        fact = fact_of(record)
+        fact = stored_row(record) if record.kind == RowStored.kind else fact_of(record)
         if isinstance(fact, RowStored):
             self._store(fact, record.seq)
         elif isinstance(fact, RelayUnregistered):
@@ -76,6 +76,20 @@ class RowsView(TableView):
             (row_id, relay_key, relay_id, is_open),
         )
         return [Kept(writer, body_hash, seq) for writer, body_hash, seq in found]
+
+    def kept_many(
+        self, relay_key: str, relay_id: bytes, row_ids: Sequence[bytes], *, is_open: bool
+    ) -> dict[bytes, list[Kept]]:
+        """Answer as `kept` for many ids, those alone that have bodies: a few questions in place of thousands."""
+        found: dict[bytes, list[Kept]] = {}
+        row_ids = list(dict.fromkeys(row_ids))
+        for space in self._spaces(relay_key, [relay_id], [is_open]):
+            for at in range(0, len(row_ids), KEPT_AT_ONCE):
+                part = row_ids[at : at + KEPT_AT_ONCE]
+                wanted = [*part, *[part[-1]] * (KEPT_AT_ONCE - len(part))]  # one length: the statement is parsed once
+                for row_id, *kept in self.db.execute(KEPT_QUERY, (space, *wanted)):
+                    found.setdefault(row_id, []).append(Kept(*kept))
+        return found
 
     def newest(self, relay_key: str, filters: Iterable[Filter], visible: Collection[bool]) -> list[int]:
         """Give the seqs that filters ask for: each filter's newest ``limit``, together newest first, each once."""
@@ -213,6 +227,17 @@ class RowsView(TableView):
         self.db.execute(f"INSERT INTO floors VALUES (?, ?) {raised}", (relay_key, seq))  # noqa: S608 - a constant
 
 
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+KEPT_AT_ONCE = 256
+KEPT_QUERY = (
+    "SELECT row_id, writer, body_hash, seq FROM rows INDEXED BY rows_by_id "  # noqa: S608 - marks alone
+    f"WHERE space = ? AND row_id IN ({_marks(range(KEPT_AT_ONCE))}) ORDER BY seq"
+)
+
+
 def _narrowed(each: Filter) -> tuple[list[str], list[object]]:
     """Write what a filter asks for beside its relayIDs as terms of SQL, with their values."""
     terms: list[str] = []
@@ -226,7 +251,3 @@ def _narrowed(each: Filter) -> tuple[list[str], list[object]]:
             terms.append(f"created_at {comparison} ?")
             values.append(bound)
     return terms, values
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))

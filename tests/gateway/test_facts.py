@@ -20,12 +20,16 @@ from gateway.facts import (
     Fact,
     FactUnknown,
     PushTarget,
+    RowStored,
     Settled,
     draft,
     event_draft,
     event_of,
     fact_of,
     refuse_unknown,
+    row_draft,
+    row_prefix,
+    stored_row,
     unreadable,
 )
 from tests.eventlog.logs import open_sim, running
@@ -199,3 +203,14 @@ def test_a_replay_stops_at_a_kind_that_no_view_would_fold_and_passes_the_logs_ow
         refuse_unknown([Record(8, 2, 1, "push.settled", b"", b"", b"")])
     with pytest.raises(FactUnknown, match=r"record 8: kind 'push\.vanished'"):
         refuse_unknown([Record(8, 1, 1, "push.vanished", b"", b"", b"")])
+
+
+def test_the_short_way_for_rows_writes_and_reads_what_the_long_one_does():
+    fact = RowStored("aa" * 32, b"r" * 32, b"i" * 32, 30078, 5, b"h" * 32, True, "writer", b'{"id":1}')
+    long = draft(fact, ts_ns=7, subject=b"s" * 16, salt=b"x" * 16)
+    assert row_draft(fact, ts_ns=7, subject=b"s" * 16, salt=b"x" * 16) == long
+    record = Record(0, long.schema, 7, long.kind, long.subject, b"", long.payload)
+    assert stored_row(record) == fact_of(record) == fact
+    assert long.payload[SALT_BYTES:].startswith(row_prefix(fact.relay_key, fact.relay_id))
+    assert not long.payload[SALT_BYTES:].startswith(row_prefix(fact.relay_key, b"o" * 32))
+    assert stored_row(Record(0, long.schema, 7, long.kind, b"", b"", None)) is None

@@ -164,3 +164,15 @@ def test_a_floor_is_where_a_relay_was_taken_away_or_retention_cut():
     each = chronicle.draft(entry, 0)
     view.apply([Record(3, each.schema, 0, each.kind, b"", b"", each.payload)], 4)
     assert (view.floor(A), view.floor(B), view.retained_floor) == (3, 3, 3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.sampled_from("abc")), max_size=20), st.booleans())
+def test_bodies_under_many_ids_are_those_under_each(rows, more):
+    view = folded([stored(number, is_open=is_open, writer=writer) for number, is_open, writer in rows])
+    relay, known = bytes.fromhex(ONE), [bytes([number]) * 32 for number in range(10)]
+    ids = [*known, *(bytes([number]) * 16 + bytes(16) for number in range(1, 255)), *known] if more else known
+    found = view.kept_many(A, relay, ids, is_open=False)
+    single = {row_id: view.kept(A, relay, row_id, is_open=False) for row_id in ids}
+    assert found == {row_id: kept for row_id, kept in single.items() if kept}
+    assert view.kept_many(B, relay, ids, is_open=False) == {}
+    assert view.kept_many(A, relay, [], is_open=False) == {}
