@@ -5,6 +5,7 @@ somebody else. Depth and age are counted in the sweep, since the oldest of each 
 is bounded; all else as it happens. This module must not know how anything is sent.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from eventlog.record import Record
@@ -78,13 +79,16 @@ class PushFigures:
 
         What was settled never waits again, so each look begins where the last one ended.
         """
-        for limit in (GLANCE, LOOKED_MAX):
-            found = self._outbox.waiting(self._looked[name], limit)
-            seq = next((seq for seq, tenant in found if self._classes.of(tenant) == name), None)
-            if seq is not None or len(found) < limit:
-                break
-        else:
+        looked = self._looked[name]
+        found = self._outbox.waiting(looked, GLANCE)
+        seq = self._first(name, found)
+        if seq is None:
+            found = self._outbox.waiting(looked, LOOKED_MAX)
+            seq = self._first(name, found)
+        if seq is None and found:
             seq = found[-1][0]
-        if seq is not None:
-            self._looked[name] = seq
+        self._looked[name] = looked if seq is None else seq
         return seq
+
+    def _first(self, name: str, found: Sequence[tuple[int, str]]) -> int | None:
+        return next((seq for seq, tenant in found if self._classes.of(tenant) == name), None)
