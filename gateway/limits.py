@@ -383,8 +383,8 @@ NEG_PAGE_ROWS = 4_096
 DELEGATION_S_MAX = 1.5
 DELEGATIONS_MAX = 128
 PEERS_ASKED_MAX = 8
-"""How long a relay's peers are asked before EOSE goes out without them; requests to peers in flight over all relays (one
-more waits, within its 1.5 s); peers asked for one REQ, those that did best."""
+"""How long a relay's peers are asked before EOSE goes out without them; requests to peers in flight over all relays
+(one more waits, within its 1.5 s); peers asked for one REQ, those that did best."""
 PEER_IN_FLIGHT_MAX = 3
 PEER_FAILURES_MAX = 5
 PEER_REST_MS = 60_000
