@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
+from gateway.push import diagnosis
 from gateway.push.diagnosis import Finding, diagnose, unfetched
 from gateway.push.es256 import private_pem
 from gateway.push.wellknown import judge
@@ -109,3 +110,11 @@ def test_what_the_gateway_refuses_has_a_fault_and_what_it_takes_has_none(changes
 def test_whatever_kept_it_from_being_fetched_can_be_mended(why: str, mend: str) -> None:
     refusal = PushRefused(502, "well-known-unreachable", f"The instance's takos-push.json cannot be fetched: {why}.")
     assert mend in unfetched(refusal, "a.example").mend
+
+
+def test_a_rule_that_only_the_gateway_knows_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stricter(body: bytes, domain: str) -> None:
+        raise PushRefused(502, "well-known-invalid", f"{domain} broke a new rule with {len(body)} bytes.")
+
+    monkeypatch.setattr(diagnosis, "judge", stricter)
+    assert "new rule" in faults(document())
