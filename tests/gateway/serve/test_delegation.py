@@ -9,6 +9,7 @@ import trio
 
 from gateway.limits import DELEGATION_S_MAX
 from gateway.replication.filter import filter_of
+from gateway.serve import delegation as delegated
 from gateway.serve.delegation import Delegation
 from tests.fakes import FakeClock
 from tests.gateway.serve.test_mirror import Client, connected, mirror_url, row, served
@@ -17,6 +18,12 @@ from tests.worker import KEY, NAME, Worker, registration, relay_id
 RELAY_ID = relay_id(NAME)
 FILTER = filter_of({"relayID": RELAY_ID}, limit_default=10, limit_max=10)
 LOCAL = ("127.0.0.1",)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers have all the time that a slow machine needs: what is tested is what they say."""
+    monkeypatch.setattr(delegated, "DELEGATION_S_MAX", 30.0)
 
 
 async def register(worker: Worker, peers: Sequence[str], **metadata: Any) -> None:
@@ -34,6 +41,7 @@ async def pair(trusted: tuple[str, ...] = LOCAL, **metadata: Any) -> AsyncIterat
             yield client, peer, near
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_a_peer_has_more_is_merged_by_id_behind_our_own_rows():
     async with pair() as (client, peer, _):
         await client.publish(row(1))
@@ -46,12 +54,14 @@ async def test_what_a_peer_has_more_is_merged_by_id_behind_our_own_rows():
         assert await peer.stored("a", {"relayID": RELAY_ID}) == [row(5), row(3), row(1)]  # nothing came the other way
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_relay_may_say_that_its_peers_are_not_asked():
     async with pair(delegateReqToPeers=False) as (client, peer, _):
         await peer.publish(row(5))
         assert await client.stored("a", {"relayID": RELAY_ID}) == []
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_request_that_came_from_a_gateway_is_not_delegated_again():
     async with pair() as (_, peer, near):
         await peer.publish(row(5))
@@ -59,12 +69,14 @@ async def test_a_request_that_came_from_a_gateway_is_not_delegated_again():
             assert await gateway.stored("a", {"relayID": RELAY_ID}) == []
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_peer_that_is_not_public_is_not_dialled_unless_the_operator_trusts_it():
     async with pair(trusted=()) as (client, peer, _):
         await peer.publish(row(5))
         assert await client.stored("a", {"relayID": RELAY_ID}) == []
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_worker_that_is_offline_has_its_peers_left_alone():
     clock = FakeClock()
     async with served() as (_, far), served(clock, trusted_peers=LOCAL) as (_, near):
