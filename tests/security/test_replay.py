@@ -67,7 +67,7 @@ class Captured:
 
 @pytest.fixture(scope="module")
 def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captured]:
-    with world(tmp_path_factory.mktemp("replay")) as w:
+    with world(tmp_path_factory.mktemp("replay"), push="answer_wait_s = 20") as w:
         made = Captured(w)
         w.crash()
         yield made

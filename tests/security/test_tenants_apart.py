@@ -61,7 +61,7 @@ def inquiry(of: Instance) -> Body:
 
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    rates = "rate_per_address = 100000\nrate_per_instance = 100000"
+    rates = "answer_wait_s = 20\nrate_per_address = 100000\nrate_per_instance = 100000"
     with world(tmp_path_factory.mktemp("apart"), push=rates) as made:
         assert made.register(made.demo.signed(USER, TOKEN)).status == 200
         yield made
