@@ -83,7 +83,9 @@ def event(data: bytes) -> object:
     """What was accepted can be read again from the log, and fits into a message for FCM."""
     read = envelope.event(data, None, NOW_MS, DAY_MS)
     assert envelope.notification_of(read.body) == (read.notification, read.dry_run)
-    fcm.request_body(plan.message(read.notification, "token", "t" * 163, "通知"), validate_only=read.dry_run)
+    message = plan.message(read.notification, "token", token := "t" * 163, "通知")
+    body = fcm.request_body("token", token, fcm.shared_part(message, "token"), validate_only=read.dry_run)
+    assert json.loads(body)["message"] == message
     return read
 
 
