@@ -339,7 +339,7 @@ assert AUTH_TOKEN_CHARS_MAX * 6 // 3 * 4 // 3 + 1_024 < TOKEN_CHARS_MAX
 # -- transparency -----------------------------------------------------------------------------------------------------
 
 WITNESSES_MAX = 14
-"""Witnesses: C2SP signed-note asks verifiers for 16 signatures at least, and one line is ours. More: refused at start."""
+"""Witnesses: C2SP signed-note asks verifiers for 16 signatures at least; one line is ours. More: refused at start."""
 
 WITNESS_S_MAX = 5.0
 """One witness's answer, a second try after a 409 included; beyond it the checkpoint is published without it."""
@@ -541,7 +541,7 @@ SCAN_SAMPLE_STREAMS = 8
 SCAN_SAMPLE_ROWS = 64
 """What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
 
-# -- keeping ------------------------------------------------------------------------------------------------------------
+# -- keeping ----------------------------------------------------------------------------------------------------------
 
 SEGMENT_AGE_DAYS = 1
 """Where rules name an age, a segment grows no longer than this: a payload outlives its rule by a day, at a cost of 365
