@@ -113,9 +113,13 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="bench-relay-") as directory:
-        command = [sys.executable, "-m", "gateway.cli.main", "serve", "--data", directory, "--bind", "127.0.0.1:0"]
+def server(config: str = "") -> Iterator[Server]:
+    """Start the server on a fresh directory, with a configuration (TOML), and end it behind the block."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        file = Path(directory, "heliograph.toml")
+        file.write_text(config)
+        command = [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(file)]
+        command += ["--data", f"{directory}/data", "--bind", "127.0.0.1:0"]
         with open(f"{directory}/stderr", "wb") as stderr:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
         try:
@@ -125,7 +129,7 @@ def server() -> Iterator[Server]:
             yield Server(process.pid, int(line.rpartition(":")[2].strip("/\n")))
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(30)
 
 
 def publish(port: int, events: Sequence[Event], connections: int) -> float:

@@ -16,19 +16,16 @@ import os
 import selectors
 import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
 from bench import plot
-from bench.relay import Server, frame
+from bench.relay import Server, frame, server
 
 SECRET = "b" * 32
 RELAY = "public-gateway:hyperbee"
@@ -36,26 +33,8 @@ RELAY_ID = hashlib.sha256(f"hypertuna-relay-id:{RELAY}".encode()).hexdigest()
 ROW = b'"eventData"'
 ACCEPTED = b',true,""]'
 BATCH = 1_000
+CONFIG = f'[registration]\nsecret = "{SECRET}"\n[relay]\nunread_bytes_max = 67108864\n'
 GOALS = {"push": 30_000, "pull, in batches": 100_000, "pull, row by row": 40_000}
-
-
-@contextmanager
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="bench-replication-") as directory:
-        config = Path(directory, "heliograph.toml")
-        config.write_text(f'[registration]\nsecret = "{SECRET}"\n[relay]\nunread_bytes_max = 67108864\n')
-        command = [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(config)]
-        command += ["--data", f"{directory}/data", "--bind", "127.0.0.1:0"]
-        with open(f"{directory}/stderr", "wb") as stderr:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("listening on "), Path(f"{directory}/stderr").read_text()
-            yield Server(process.pid, int(line.rpartition(":")[2].strip("/\n")))
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 def mirror_token(port: int) -> str:
@@ -246,7 +225,7 @@ def main() -> None:
     parser.add_argument("--plot", action="store_true", help="write bench/out/replication.svg")
     options = parser.parse_args()
     with ExitStack() as stack:
-        one, other = stack.enter_context(server()), stack.enter_context(server())
+        one, other = stack.enter_context(server(CONFIG)), stack.enter_context(server(CONFIG))
         tokens = mirror_token(one.port), mirror_token(other.port)
         rates = measured(one, tokens[0], options.rows, options.connections)
         waits = hops((one.port, tokens[0]), (other.port, tokens[1]), options.hops)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from eventlog.disk import durable
 from eventlog.disk.durable import TEMPORARY, Disk, RealDisk
-from eventlog.snapshot import DIRECTORY, Name, candidates, cap, name_of, superfluous
+from eventlog.snapshot import DIRECTORY, Name, candidates, cap, superfluous
 from eventlog.view import bookmark_of
 
 
@@ -98,12 +98,3 @@ def put_back(log_directory: str, view: str, path: str, *, floor: int, size: int,
             shutil.copyfile(join(directory_of(log_directory), str(name)), path)
             return name
     return None
-
-
-def remove_all(log_directory: str, disk: Disk | None = None) -> list[str]:
-    """Remove every snapshot: for whoever erased what may stand in them and took new ones elsewhere. Give the names."""
-    disk = disk or RealDisk()
-    found = [name for name in names(log_directory) if name_of(name) is not None]
-    for name in found:
-        durable.remove(disk, join(directory_of(log_directory), name))
-    return found
