@@ -27,7 +27,25 @@ TESTED_ELSEWHERE = {
     "eventlog/errors.py": "raised and caught in every test of the log",
     "eventlog/limits.py": "its relations are asserted at import",
     "gateway/errors.py": "raised and caught in every room's tests",
-    "gateway/limits.py": "its relations are asserted at import",
+    **dict.fromkeys(
+        [
+            f"gateway/limits/{room}.py"
+            for room in (
+                "client",
+                "keeping",
+                "mirror",
+                "nostr",
+                "push",
+                "relays",
+                "serve",
+                "tenants",
+                "transparency",
+                "views",
+                "ways",
+            )
+        ],
+        "their relations are asserted at import",
+    ),
     **dict.fromkeys(
         [
             f"gateway/cli/demo/{part}.py"

@@ -40,7 +40,7 @@ from gateway.client.happening import (
 )
 from gateway.client.publishing import Publishing
 from gateway.client.reading import Reading
-from gateway.limits import (
+from gateway.limits.client import (
     RECONNECT_DOUBLINGS_MAX,
     RECONNECT_MS_MAX,
     RECONNECT_MS_MIN,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
-from gateway.limits import (
+from gateway.limits.client import (
     CLIENT_CLOSE_S_MAX,
     CLIENT_CONNECT_S_MAX,
     CLIENT_MESSAGE_BYTES_MAX,

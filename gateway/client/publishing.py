@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.client.happening import Answer, Event, Socket
-from gateway.limits import PUBLISH_BATCH_CHARS, PUBLISH_BATCH_ROWS, UNANSWERED_MAX
+from gateway.limits.client import PUBLISH_BATCH_CHARS, PUBLISH_BATCH_ROWS, UNANSWERED_MAX
 
 FULL = "error: too many events wait for their answers"
 NO_BATCHES = "unsupported: EVENTS"

@@ -9,7 +9,7 @@ client lives and `SEEN_CHARS_MAX` reaches back. `behaviour.js` does the same. Th
 from typing import Any
 
 from gateway.client.happening import Caught, Effect, Ended, Event, Rows, Socket
-from gateway.limits import PLAIN_OVERLAP_S, SEEN_CHARS_MAX
+from gateway.limits.client import PLAIN_OVERLAP_S, SEEN_CHARS_MAX
 
 SINCE = "since:"
 """How a cursor of ours begins where the server has none: the newest ``created_at`` that was given follows."""

@@ -48,7 +48,7 @@ from gateway.client.happening import (
     Wake,
 )
 from gateway.client.line import Line, LineLost, open_line
-from gateway.limits import CLIENT_BATCHES_MAX, CLIENT_BATCHES_WAITING, UNANSWERED_MAX
+from gateway.limits.client import CLIENT_BATCHES_MAX, CLIENT_BATCHES_WAITING, UNANSWERED_MAX
 
 Row = dict[str, Any]
 Provider = Callable[[], Awaitable[Mapping[str, Any]]]

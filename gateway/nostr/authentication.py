@@ -7,7 +7,7 @@ Host header is not asked: whoever passes a challenge on to its victim chooses th
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.limits import AUTH_SKEW_S_MAX
+from gateway.limits.nostr import AUTH_SKEW_S_MAX
 from gateway.nostr.event import AUTHENTICATION, Event, first_value
 from gateway.nostr.signature import Claim, holds
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.limits import INTEGER_MAX, KIND_MAX
+from gateway.limits.nostr import INTEGER_MAX, KIND_MAX
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 Kind = Annotated[int, msgspec.Meta(ge=0, le=KIND_MAX)]

@@ -8,7 +8,7 @@ This module must not know subscriptions or storage.
 import msgspec
 
 from gateway.errors import NostrRefused
-from gateway.limits import INTEGER_MAX, KIND_MAX
+from gateway.limits.nostr import INTEGER_MAX, KIND_MAX
 from gateway.nostr.event import Event, indexed_tags, is_hex_64
 from gateway.nostr.search import score, terms_of
 

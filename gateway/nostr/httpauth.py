@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.errors import NostrRefused
-from gateway.limits import HTTP_AUTH_CHARS_MAX, HTTP_AUTH_SKEW_S_MAX
+from gateway.limits.nostr import HTTP_AUTH_CHARS_MAX, HTTP_AUTH_SKEW_S_MAX
 from gateway.nostr.event import Event, first_value, flaw
 from gateway.nostr.signature import Claim, holds
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.config import Relay
-from gateway.limits import FILTER_VALUES_MAX
+from gateway.limits.nostr import FILTER_VALUES_MAX
 from gateway.nostr.reader import WRAPS
 from gateway.nostr.rules import rules_of
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.errors import NostrRefused
-from gateway.limits import KIND_MAX, MODERATION_CHARS_MAX
+from gateway.limits.nostr import KIND_MAX, MODERATION_CHARS_MAX
 from gateway.nostr.event import is_hex_64
 from gateway.nostr.rules import Rules, network
 

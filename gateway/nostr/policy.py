@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.config import Relay
-from gateway.limits import REPOST_CHARS_MAX
+from gateway.limits.nostr import REPOST_CHARS_MAX
 from gateway.nostr.event import (
     AUTHENTICATION,
     REPOSTS,

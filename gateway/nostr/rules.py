@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from gateway.config import Policy
 from gateway.errors import ConfigInvalid
-from gateway.limits import ADDRESSES_JUDGED_MAX
+from gateway.limits.nostr import ADDRESSES_JUDGED_MAX
 from gateway.nostr.event import Event
 
 Network = IPv4Network | IPv6Network

@@ -9,7 +9,7 @@ and which erasures would have to reach, is not kept. This module must not know s
 import re
 
 from gateway.errors import NostrRefused
-from gateway.limits import SEARCH_CHARS_MAX, SEARCH_TERMS_MAX
+from gateway.limits.nostr import SEARCH_CHARS_MAX, SEARCH_TERMS_MAX
 
 _EXTENSION = re.compile(r"\b[a-z_]+:\S+")
 _WORD = re.compile(r"\w+")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from gateway.config import Relay
-from gateway.limits import FILTER_VALUES_MAX, SESSION_KEYS_MAX
+from gateway.limits.nostr import FILTER_VALUES_MAX, SESSION_KEYS_MAX
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account
 from gateway.nostr.authentication import auth_flaw

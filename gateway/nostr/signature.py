@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from coincurve import PublicKeyXOnly
 
-from gateway.limits import PARSED_KEYS_MAX
+from gateway.limits.nostr import PARSED_KEYS_MAX
 
 
 class Claim(NamedTuple):

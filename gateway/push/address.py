@@ -7,7 +7,7 @@ and the forms that hold an IPv4 address count as the IPv4 that they hold. Must n
 
 import ipaddress
 
-from gateway.limits import PREFIX6_BITS
+from gateway.limits.tenants import PREFIX6_BITS
 
 _V4_REFUSED = tuple(
     map(

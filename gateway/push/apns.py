@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.limits import PAYLOAD_BYTES_MAX
+from gateway.limits.push import PAYLOAD_BYTES_MAX
 from gateway.push.content import Content
 from gateway.push.envelope import Notification
 from gateway.push.fcm import (

@@ -10,7 +10,7 @@ know clocks, dice or what is sent: all are handed in.
 
 from typing import Literal
 
-from gateway.limits import (
+from gateway.limits.push import (
     BREAKER_FAILURES,
     BREAKER_MS_MAX,
     BREAKER_MS_MIN,

@@ -12,7 +12,7 @@ from json.encoder import encode_basestring  # the C string writer behind ensure_
 from typing import Any, NoReturn
 
 from gateway.errors import PushRefused
-from gateway.limits import JSON_DEPTH_MAX
+from gateway.limits.push import JSON_DEPTH_MAX
 
 _KEY_REFUSED = re.compile(r'["\\\x00-\x1f]')
 _EXACT_DIGITS_MAX = 15  # an integer of so many digits is exact as an ECMAScript number

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.errors import PushRefused
-from gateway.limits import WELLKNOWN_BYTES_MAX
+from gateway.limits.push import WELLKNOWN_BYTES_MAX
 from gateway.push.canonical import parse
 from gateway.push.es256 import KeyInvalid, public_key
 from gateway.push.hostname import normalise, spelling

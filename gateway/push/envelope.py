@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.errors import PushRefused
-from gateway.limits import FIELD_BYTES_MAX, LIFETIME_MS_MAX, PLATFORM_CHARS_MAX, SKEW_MS_MAX, TARGET_BYTES_MAX
+from gateway.limits.push import FIELD_BYTES_MAX, LIFETIME_MS_MAX, PLATFORM_CHARS_MAX, SKEW_MS_MAX, TARGET_BYTES_MAX
 from gateway.push.canonical import canonical, parse
 from gateway.push.instant import instant_ms
 from gateway.push.target import TARGET_KINDS, target_text

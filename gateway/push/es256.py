@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from gateway.errors import PushRefused
-from gateway.limits import PEM_CHARS_MAX
+from gateway.limits.push import PEM_CHARS_MAX
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _ALGORITHM = ec.ECDSA(hashes.SHA256())

@@ -9,7 +9,7 @@ import re
 import idna
 
 from gateway.errors import PushRefused
-from gateway.limits import HOSTNAME_CHARS_MAX
+from gateway.limits.push import HOSTNAME_CHARS_MAX
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 # WHATWG URL: a host whose last label is a number is read as an IPv4 address, whatever the others are.

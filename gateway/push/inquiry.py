@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.errors import PushRefused
-from gateway.limits import DEAD_PAGE_MAX
+from gateway.limits.tenants import DEAD_PAGE_MAX
 from gateway.push.canonical import canonical
 from gateway.push.envelope import UUID, Envelope, judge_lifetime
 from gateway.push.instant import instant_ms

@@ -16,14 +16,8 @@ import msgspec
 
 from gateway.config import Matrix, MatrixApp
 from gateway.errors import ConfigInvalid, PushRefused
-from gateway.limits import (
-    COLLAPSE_CHARS,
-    MATRIX_DEVICES_MAX,
-    MATRIX_EXTRA_BYTES_MAX,
-    MATRIX_FIELD_BYTES_MAX,
-    PAYLOAD_BYTES_MAX,
-    TARGET_BYTES_MAX,
-)
+from gateway.limits.push import COLLAPSE_CHARS, PAYLOAD_BYTES_MAX, TARGET_BYTES_MAX
+from gateway.limits.ways import MATRIX_DEVICES_MAX, MATRIX_EXTRA_BYTES_MAX, MATRIX_FIELD_BYTES_MAX
 from gateway.push.plan import collapse_key, cut, is_reserved, payload_bytes
 from gateway.push.target import target_text
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.config import Project
 from gateway.errors import ConfigInvalid
-from gateway.limits import COLLAPSE_CHARS, PAYLOAD_BYTES_MAX, TITLE_BYTES_MAX
+from gateway.limits.push import COLLAPSE_CHARS, PAYLOAD_BYTES_MAX, TITLE_BYTES_MAX
 from gateway.push.envelope import Notification
 
 _RESERVED = frozenset(("from", "message_type", "notification"))

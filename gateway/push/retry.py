@@ -7,7 +7,7 @@ import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from gateway.limits import QUOTA_MS, RETRY_AFTER_MS_MAX, RETRY_MS_MAX, RETRY_MS_MIN
+from gateway.limits.push import QUOTA_MS, RETRY_AFTER_MS_MAX, RETRY_MS_MAX, RETRY_MS_MIN
 
 _SECONDS = re.compile(r"\d{1,10}", re.ASCII)
 _DOUBLINGS_MAX = 16

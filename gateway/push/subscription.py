@@ -17,7 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import PushRefused
-from gateway.limits import ENDPOINT_BYTES_MAX
+from gateway.limits.ways import ENDPOINT_BYTES_MAX
 from gateway.push.hostname import hostname
 from gateway.push.jwt import base64url
 from gateway.push.vapid import base64url_bytes

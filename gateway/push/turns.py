@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
-from gateway.limits import LANE_ITEMS_MAX, TENANT_SHARE
+from gateway.limits.push import LANE_ITEMS_MAX, TENANT_SHARE
 
 
 @dataclass(frozen=True, slots=True)

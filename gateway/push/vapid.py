@@ -5,7 +5,7 @@ import base64
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.limits import VAPID_S_MAX
+from gateway.limits.ways import VAPID_S_MAX
 from gateway.push.jwt import base64url, es256_jwt
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's group

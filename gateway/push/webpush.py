@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.limits import WEBPUSH_BODY_BYTES_MAX
+from gateway.limits.ways import WEBPUSH_BODY_BYTES_MAX
 from gateway.push.content import Content
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Gone, Transient, Verdict

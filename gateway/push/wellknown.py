@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from gateway.errors import PushRefused
-from gateway.limits import WELLKNOWN_BYTES_MAX
+from gateway.limits.push import WELLKNOWN_BYTES_MAX
 from gateway.push.canonical import parse
 from gateway.push.es256 import KeyInvalid, PublicKey, public_key, public_pem
 from gateway.push.hostname import normalise, spelling

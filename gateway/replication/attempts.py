@@ -7,7 +7,7 @@ kept; the least recent is forgotten (it starts anew). This module must not know 
 
 from collections import OrderedDict, deque
 
-from gateway.limits import ATTEMPT_ADDRESSES_MAX
+from gateway.limits.relays import ATTEMPT_ADDRESSES_MAX
 
 
 class Attempts:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.facts import RowStored
-from gateway.limits import CURSOR_CHARS_MAX, KIND_MAX, REPLICATION_VALUES_MAX
+from gateway.limits.mirror import CURSOR_CHARS_MAX, REPLICATION_VALUES_MAX
+from gateway.limits.nostr import KIND_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
 

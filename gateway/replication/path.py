@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from gateway.errors import SocketRefused
-from gateway.limits import NAME_CHARS_MAX
+from gateway.limits.relays import NAME_CHARS_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
 UNFIT = re.compile(r"[\x00-\x20\x7f\\?#]|%(?![0-9A-Fa-f]{2})")

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from gateway.errors import ApiRefused
-from gateway.limits import (
+from gateway.limits.relays import (
     AUTH_TOKEN_CHARS_MAX,
     FRESH_MS,
     NESTING_MAX,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from cachetools import LRUCache
 
-from gateway.limits import (
+from gateway.limits.mirror import (
     PEER_FAILURES_MAX,
     PEER_IN_FLIGHT_MAX,
     PEER_LATENCY_MS,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import ApiRefused, SocketRefused
-from gateway.limits import ALIASES_MAX, NAME_CHARS_MAX, PEER_CHARS_MAX, PEERS_MAX
+from gateway.limits.relays import ALIASES_MAX, NAME_CHARS_MAX, PEER_CHARS_MAX, PEERS_MAX
 from gateway.replication.path import HEX_64, name_form, socket_path
 from gateway.replication.payload import Once, demand_keys, once
 

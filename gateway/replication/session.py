@@ -12,7 +12,8 @@ import msgspec
 
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
-from gateway.limits import FILTER_VALUES_MAX, NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
+from gateway.limits.mirror import NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
+from gateway.limits.nostr import FILTER_VALUES_MAX
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.binding import Binding

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.limits import TOKEN_CHARS_MAX
+from gateway.limits.relays import TOKEN_CHARS_MAX
 from gateway.replication.signature import canonical
 
 ACCESS = "relay-access"

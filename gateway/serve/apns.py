@@ -14,7 +14,7 @@ import trio
 
 from gateway.config import APNsApp, Config
 from gateway.errors import ConfigInvalid, PushRefused
-from gateway.limits import APNS_TOKEN_S
+from gateway.limits.ways import APNS_TOKEN_S
 from gateway.push.apns import headers, judge, payload, provider_token
 from gateway.push.content import Content
 from gateway.push.es256 import KeyInvalid, PrivateKey, private_key

@@ -28,7 +28,8 @@ from eventlog.view import TableView, disk_refused
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
 from gateway.facts import refuse_unknown
-from gateway.limits import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, FAILURE_TOLD_S, GC_YOUNG_OBJECTS
+from gateway.limits.keeping import FAILURE_TOLD_S
+from gateway.limits.serve import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.authentication import path_here
 from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path

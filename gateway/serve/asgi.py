@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.limits import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
+from gateway.limits.serve import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
 from gateway.serve.head import Network, client_address, is_trusted, plain_address
 from gateway.serve.metrics import Metrics
 from gateway.serve.refusals import Refusals

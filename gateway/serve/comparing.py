@@ -8,7 +8,7 @@ that is refused or malformed is closed. This module must not know tokens, nor wh
 
 import trio
 
-from gateway.limits import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_PAGE_ROWS, NEG_ROWS_HELD_MAX, NEG_ROWS_MAX
+from gateway.limits.mirror import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_PAGE_ROWS, NEG_ROWS_HELD_MAX, NEG_ROWS_MAX
 from gateway.negentropy import Item, Items, Malformed, Responder
 from gateway.replication import frame as wire
 from gateway.replication.filter import Filter

@@ -19,7 +19,7 @@ import trio
 
 from eventlog.errors import Corrupt, LogFailed
 from gateway.errors import Refused, Unavailable
-from gateway.limits import CONTROL_BYTES_MAX, CONTROL_S_MAX
+from gateway.limits.keeping import CONTROL_BYTES_MAX, CONTROL_S_MAX
 
 SOCKET = "control.sock"
 PATH_BYTES_MAX = 100  # the kernel takes 107

@@ -17,7 +17,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from gateway.errors import PushRefused
-from gateway.limits import DELEGATION_S_MAX, DELEGATIONS_MAX, PEER_BYTES_MAX
+from gateway.limits.mirror import DELEGATION_S_MAX, DELEGATIONS_MAX, PEER_BYTES_MAX
 from gateway.push.address import globally_routable
 from gateway.push.hostname import hostname
 from gateway.replication.filter import Filter

@@ -17,7 +17,14 @@ from cachetools import LRUCache
 
 from eventlog.record import Record
 from gateway.facts import Accepted, Deferred, Settled, fact_of
-from gateway.limits import DEVICE_PER_HOUR, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX, RAMP_BACKLOG, RETRY_MS_MIN, SWEEP_S
+from gateway.limits.push import (
+    DEVICE_PER_HOUR,
+    DEVICE_PER_MINUTE,
+    DEVICES_BRAKED_MAX,
+    RAMP_BACKLOG,
+    RETRY_MS_MIN,
+    SWEEP_S,
+)
 from gateway.push.breaker import STATES, Breaker
 from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of

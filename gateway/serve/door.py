@@ -22,7 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.config import Server, host_and_port
 from gateway.errors import ConfigInvalid, Unavailable
-from gateway.limits import CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
+from gateway.limits.serve import CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
 from gateway.serve.bugs import tell_bug
 from gateway.serve.conversation import Conversation, hypercorn_config
 from gateway.serve.express import Express

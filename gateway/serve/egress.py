@@ -17,10 +17,9 @@ import trio
 from cachetools import LRUCache
 
 from gateway.errors import PushRefused
-from gateway.limits import (
+from gateway.limits.push import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX
+from gateway.limits.ways import (
     ENDPOINT_ANSWER_BYTES_MAX,
-    FCM_CONNECT_S_MAX,
-    FCM_IDLE_S_MAX,
     HOST_FAILURES_MAX,
     HOST_REST_S_MAX,
     HOST_REST_S_MIN,

@@ -34,7 +34,7 @@ from eventlog.retention import State
 from eventlog.snapshot import name_of
 from eventlog.view import TableView
 from gateway.errors import Unavailable
-from gateway.limits import ERASING_LAG_RECORDS, ERASING_ROUNDS_MAX
+from gateway.limits.keeping import ERASING_LAG_RECORDS, ERASING_ROUNDS_MAX
 from gateway.serve.clock import Clock
 from gateway.serve.control import WRONG, ControlRefused
 from gateway.serve.ledger import Ledger

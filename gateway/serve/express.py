@@ -14,7 +14,7 @@ from email.utils import formatdate
 
 import trio
 
-from gateway.limits import BODIES_BYTES_MAX, PIECES_S_MAX, PUSH_BODY_BYTES_MAX, READ_BYTES, WRITE_S_MAX
+from gateway.limits.serve import BODIES_BYTES_MAX, PIECES_S_MAX, PUSH_BODY_BYTES_MAX, READ_BYTES, WRITE_S_MAX
 from gateway.serve import plain
 from gateway.serve.asgi import SLASHES, Bodies, Direct, Reply, is_json_type
 from gateway.serve.clock import Clock

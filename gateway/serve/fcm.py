@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from gateway.config import FCM, Push
 from gateway.errors import ConfigInvalid
-from gateway.limits import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
+from gateway.limits.push import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
 from gateway.push.content import Content, fcm
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body, shared_part

@@ -19,21 +19,18 @@ import trio
 from cachetools import LRUCache
 
 from gateway.errors import PushRefused
-from gateway.limits import (
+from gateway.limits.push import (
     FIRST_FETCHES_PER_ADDRESS,
     RATE_KEYS_MAX,
-    RESOLVING_MAX,
     WELLKNOWN_BYTES_MAX,
     WELLKNOWN_DOMAINS_MAX,
     WELLKNOWN_FAILED_S,
-    WELLKNOWN_FETCHES_MAX,
     WELLKNOWN_FRESH_S,
     WELLKNOWN_REFETCH_S,
     WELLKNOWN_S_MAX,
     WELLKNOWN_STALE_S,
-    WELLKNOWN_STRANGERS_MAX,
-    WELLKNOWN_WAIT_S,
 )
+from gateway.limits.tenants import RESOLVING_MAX, WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX, WELLKNOWN_WAIT_S
 from gateway.push.address import globally_routable, source_of
 from gateway.push.bucket import Buckets
 from gateway.push.tenant import Signer

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
-from gateway.limits import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX, READ_BYTES
+from gateway.limits.push import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX
+from gateway.limits.serve import READ_BYTES
 from gateway.serve import plain
 from gateway.serve.stream import GONE
 from gateway.serve.wire import SecureWire, Wire

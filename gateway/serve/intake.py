@@ -15,7 +15,7 @@ from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.config import Relay
 from gateway.facts import SALT_BYTES, Vanished, draft, event_draft
-from gateway.limits import PSEUDONYMS_IN_FLIGHT_MAX, RATED_KEYS_MAX
+from gateway.limits.nostr import PSEUDONYMS_IN_FLIGHT_MAX, RATED_KEYS_MAX
 from gateway.nostr import message as wire
 from gateway.nostr.event import GIFT_WRAP, VANISH, Event, Keeping, keeping, stored_form
 from gateway.nostr.policy import Context, Reject, Sender, judge

@@ -28,7 +28,7 @@ from eventlog.snapshot import Name
 from gateway import config as configuration
 from gateway.errors import ConfigInvalid, Unavailable
 from gateway.facts import FACTS
-from gateway.limits import SEGMENT_AGE_DAYS
+from gateway.limits.keeping import SEGMENT_AGE_DAYS
 from gateway.serve.clock import Clock
 from gateway.serve.erasing import patiently
 from gateway.serve.ledger import Ledger

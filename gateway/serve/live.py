@@ -12,7 +12,7 @@ import trio
 
 from eventlog.record import Record
 from gateway.facts import EventStored, event_of
-from gateway.limits import BACKLOG_BYTES_MAX, LIVE_ROWS
+from gateway.limits.nostr import BACKLOG_BYTES_MAX, LIVE_ROWS
 from gateway.nostr.event import GIFT_WRAP, Event, Keeping, expiration, keeping, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher

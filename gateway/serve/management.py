@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 from gateway.config import Relay
 from gateway.errors import NostrRefused
 from gateway.facts import SALT_BYTES, Moderated, draft
-from gateway.limits import HTTP_AUTHS_KEPT_MAX, MODERATION_ENTRIES_MAX
+from gateway.limits.nostr import HTTP_AUTHS_KEPT_MAX, MODERATION_ENTRIES_MAX
 from gateway.nostr.event import Event
 from gateway.nostr.httpauth import signer
 from gateway.nostr.moderation import CHANGES, LISTINGS, METHODS, Call, call_of, change_of, listing

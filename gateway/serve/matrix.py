@@ -20,7 +20,8 @@ from eventlog.record import Draft
 from gateway.config import Config, Firebase, MatrixApp
 from gateway.errors import PushRefused
 from gateway.facts import SALT_BYTES, Accepted, PushTarget, draft
-from gateway.limits import MATRIX_COUNTS_KEPT_MS, RATE_KEYS_MAX
+from gateway.limits.push import RATE_KEYS_MAX
+from gateway.limits.ways import MATRIX_COUNTS_KEPT_MS
 from gateway.push.bucket import Buckets
 from gateway.push.matrix import (
     TENANT,

@@ -20,7 +20,8 @@ from eventlog.record import Record
 from gateway.config import Config
 from gateway.errors import SocketRefused
 from gateway.facts import SALT_BYTES, RowStored, stored_row
-from gateway.limits import EXPIRY_CHECK_S_MAX, PULL_RECORDS, ROWS_PER_SLICE, STORED_BYTES
+from gateway.limits.mirror import EXPIRY_CHECK_S_MAX, PULL_RECORDS, ROWS_PER_SLICE
+from gateway.limits.nostr import STORED_BYTES
 from gateway.replication import frame as wire
 from gateway.replication.audience import Audience, Listener, Subscription
 from gateway.replication.cursor import CursorUnknown

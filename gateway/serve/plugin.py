@@ -16,7 +16,7 @@ import msgspec
 import structlog
 import trio
 
-from gateway.limits import PLUGIN_LINE_BYTES_MAX, PLUGIN_RESTART_S
+from gateway.limits.nostr import PLUGIN_LINE_BYTES_MAX, PLUGIN_RESTART_S
 from gateway.nostr.event import Event
 
 SILENT = "error: the write policy does not answer"

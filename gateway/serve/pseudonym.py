@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from functools import lru_cache
 
-from gateway.limits import WRITERS_KEPT_MAX
+from gateway.limits.mirror import WRITERS_KEPT_MAX
 
 PSEUDONYM_BYTES = 16
 

@@ -16,7 +16,7 @@ from eventlog.disk.log import Appendable
 from eventlog.errors import Absent, Removed
 from eventlog.record import Record
 from gateway.facts import SALT_BYTES, RowStored, row_prefix, stored_row
-from gateway.limits import BATCH_BYTES_MAX, BATCH_ROWS_MAX
+from gateway.limits.mirror import BATCH_BYTES_MAX, BATCH_ROWS_MAX
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.cursor import MARK_BYTES, START, Cursors, CursorUnknown, Place

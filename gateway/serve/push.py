@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from gateway.config import Config
 from gateway.errors import PushRefused
 from gateway.facts import SALT_BYTES, Accepted, Answered, Deregistered, Fact, PushTarget, Registered, draft
-from gateway.limits import PSEUDONYMS_MAX, RATE_KEYS_MAX, SKEW_MS_MAX
+from gateway.limits.push import PSEUDONYMS_MAX, RATE_KEYS_MAX, SKEW_MS_MAX
 from gateway.push.address import source_of
 from gateway.push.bucket import Buckets
 from gateway.push.envelope import Envelope, Event, Registration, event, registration

@@ -10,7 +10,7 @@ import structlog
 import trio
 from cachetools import LRUCache
 
-from gateway.limits import REFUSAL_LINES_PER_MINUTE, REFUSAL_SOURCES_MAX
+from gateway.limits.serve import REFUSAL_LINES_PER_MINUTE, REFUSAL_SOURCES_MAX
 
 
 class Refusals:

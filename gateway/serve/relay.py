@@ -19,7 +19,8 @@ from cachetools import LRUCache
 
 from gateway.config import Config
 from gateway.facts import SALT_BYTES
-from gateway.limits import ACCOUNTS_MAX, BATCHES_MAX, SCAN_ROWS, STORED_BYTES
+from gateway.limits.nostr import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
+from gateway.limits.views import SCAN_ROWS
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account, Budget
 from gateway.nostr.event import Event, stored_event

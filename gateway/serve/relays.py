@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from gateway.config import Config
 from gateway.errors import ApiRefused, Unavailable
 from gateway.facts import RelayRegistered, RelayUnregistered, draft
-from gateway.limits import REVOKE_S_MAX
+from gateway.limits.relays import REVOKE_S_MAX
 from gateway.replication import payload as requests
 from gateway.replication.grant import Grant
 from gateway.replication.path import url_path

@@ -15,7 +15,7 @@ import msgspec
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.facts import SALT_BYTES, RowStored, row_draft
-from gateway.limits import BODIES_PER_ROW_MAX
+from gateway.limits.mirror import BODIES_PER_ROW_MAX
 from gateway.nostr.event import Event, flaw
 from gateway.nostr.signature import Claim, holds
 from gateway.replication.row import Row, stored

@@ -17,14 +17,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from gateway.limits import (
-    CLOSE_S_MAX,
-    FIRST_MESSAGE_BYTES_MAX,
-    PING_IDLE_S,
-    READ_BYTES,
-    WRITE_BYTES,
-    WRITE_S_MAX,
-)
+from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S, READ_BYTES, WRITE_BYTES, WRITE_S_MAX
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 REASON_BYTES_MAX = 123  # a control frame holds 125 bytes, two of them the code (RFC 6455 §5.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from gateway.limits import LINGER_S_MAX, READ_BYTES, WRITE_S_MAX
+from gateway.limits.serve import LINGER_S_MAX, READ_BYTES, WRITE_S_MAX
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 

@@ -19,7 +19,8 @@ from cachetools import LRUCache
 from eventlog.errors import Absent
 from gateway.errors import PushRefused
 from gateway.facts import Removed, fact_of
-from gateway.limits import INQUIRIES_PER_MINUTE, INQUIRY_NONCES_MAX, RATE_KEYS_MAX, TENANTS_SHOWN_MAX
+from gateway.limits.push import RATE_KEYS_MAX
+from gateway.limits.tenants import INQUIRIES_PER_MINUTE, INQUIRY_NONCES_MAX, TENANTS_SHOWN_MAX
 from gateway.push.bucket import Buckets, Rates
 from gateway.push.envelope import Registration
 from gateway.push.inquiry import Inquiry

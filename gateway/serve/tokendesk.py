@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from gateway.config import Tokens
 from gateway.errors import ApiRefused, Unavailable
 from gateway.facts import SALT_BYTES, Fact, TokenIssued, TokenRevoked, draft
-from gateway.limits import FRESH_MS, OWN_TOKENS_MAX, REVOKE_S_MAX
+from gateway.limits.relays import FRESH_MS, OWN_TOKENS_MAX, REVOKE_S_MAX
 from gateway.replication.payload import Issue, Once, Refresh, Revoke
 from gateway.replication.registration import INTERNAL
 from gateway.replication.token import ACCESS, REPLICATION, Claims, TokenInvalid, mint, open_token, token_hash

@@ -23,7 +23,7 @@ from eventlog.tile import ROOM, Tile, parse_path
 from gateway.config import Config
 from gateway.config import Witness as WitnessConfig
 from gateway.errors import ConfigInvalid
-from gateway.limits import WITNESS_ROUND_S, WITNESSES_MAX
+from gateway.limits.transparency import WITNESS_ROUND_S, WITNESSES_MAX
 from gateway.serve.clock import Clock
 from gateway.serve.httpclient import Pool, client_context
 from gateway.serve.witness import Witness

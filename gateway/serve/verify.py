@@ -13,7 +13,7 @@ from functools import partial
 
 import trio
 
-from gateway.limits import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
+from gateway.limits.nostr import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
 from gateway.nostr.signature import Claim, all_hold
 
 

@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 
 from gateway.config import Config
 from gateway.errors import ConfigInvalid, PushRefused, Unavailable
-from gateway.limits import AUDIENCES_MAX, VAPID_AGAIN_S
+from gateway.limits.ways import AUDIENCES_MAX, VAPID_AGAIN_S
 from gateway.push import vapid
 from gateway.push.content import Content
 from gateway.push.fcm import Delivered, Failed, Transient, Verdict

@@ -11,7 +11,7 @@ import ssl
 
 import trio
 
-from gateway.limits import READ_BYTES
+from gateway.limits.serve import READ_BYTES
 
 
 class Wire(trio.abc.Stream):

@@ -16,7 +16,7 @@ from eventlog import checkpoint as checkpoints
 from eventlog.checkpoint import VerifierKey
 from eventlog.errors import Absent, Corrupt
 from eventlog.proof import Nodes
-from gateway.limits import WITNESS_ANSWER_BYTES_MAX, WITNESS_REST_S_MAX, WITNESS_REST_S_MIN, WITNESS_S_MAX
+from gateway.limits.transparency import WITNESS_ANSWER_BYTES_MAX, WITNESS_REST_S_MAX, WITNESS_REST_S_MIN, WITNESS_S_MAX
 from gateway.serve.httpclient import Answer, Headers, PeerFailed
 
 HEADERS: Headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"user-agent", b"heliograph")]

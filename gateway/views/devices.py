@@ -12,7 +12,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Accepted, Deregistered, Registered, Removed, fact_of
-from gateway.limits import LIFETIME_MS_MAX, SKEW_MS_MAX
+from gateway.limits.push import LIFETIME_MS_MAX, SKEW_MS_MAX
 from gateway.push.device import Device
 from gateway.push.target import identity
 

@@ -22,7 +22,7 @@ from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import EventStored, Moderated, RelayUnregistered, Vanished, event_of, fact_of
-from gateway.limits import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
+from gateway.limits.views import AUTHORS_CACHED_MAX, EVENTS_LAG_RECORDS, TAG_KEYS_CACHED_MAX
 from gateway.nostr.event import (
     DELETION,
     GIFT_WRAP,

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from gateway.errors import Unavailable
-from gateway.limits import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
+from gateway.limits.views import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
 from gateway.nostr.filter import Filter
 from gateway.nostr.reader import WRAPS, Reader
 from gateway.views.events import EventsView, mark_of, tag_key, tag_keys

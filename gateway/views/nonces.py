@@ -10,7 +10,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Deregistered, Registered, fact_of
-from gateway.limits import CLOCK_JUMP_MS_MAX
+from gateway.limits.keeping import CLOCK_JUMP_MS_MAX
 
 
 class NoncesView(TableView):

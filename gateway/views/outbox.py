@@ -16,7 +16,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Accepted, Answered, Deferred, PushTarget, Settled, fact_of
-from gateway.limits import RETRY_AFTER_MS_MAX
+from gateway.limits.push import RETRY_AFTER_MS_MAX
 from gateway.push.turns import Delivery, device_number
 
 

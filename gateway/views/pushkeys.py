@@ -10,7 +10,7 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Removed, fact_of
-from gateway.limits import PUSHKEYS_GONE_MS
+from gateway.limits.ways import PUSHKEYS_GONE_MS
 from gateway.push.matrix import is_matrix
 
 

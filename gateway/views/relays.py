@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayRegistered, RelayUnregistered, fact_of
-from gateway.limits import RELAYS_KEPT_MAX
+from gateway.limits.relays import RELAYS_KEPT_MAX
 from gateway.replication.registration import Relay, relay_of
 
 

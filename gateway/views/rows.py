@@ -17,7 +17,7 @@ from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayUnregistered, RowStored, fact_of, stored_row
-from gateway.limits import SPACES_KEPT_MAX
+from gateway.limits.mirror import SPACES_KEPT_MAX
 from gateway.replication.filter import Filter
 
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import RelayRegistered, RelayUnregistered, TokenIssued, TokenRevoked, fact_of
-from gateway.limits import CLOCK_JUMP_MS_MAX, NONCE_KEPT_MS
+from gateway.limits.keeping import CLOCK_JUMP_MS_MAX
+from gateway.limits.relays import NONCE_KEPT_MS
 
 WHOLE_RELAY = "*"  # no pubkey is spelled so
 

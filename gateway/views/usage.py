@@ -16,7 +16,13 @@ from eventlog.chronicle import Retained
 from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Accepted, Removed, Settled, fact_of
-from gateway.limits import DEAD_KEPT_MS, DEAD_PER_TENANT_MAX, OUTCOME_CHARS_MAX, OUTCOMES_PER_TENANT_MAX, USAGE_DAYS
+from gateway.limits.tenants import (
+    DEAD_KEPT_MS,
+    DEAD_PER_TENANT_MAX,
+    OUTCOME_CHARS_MAX,
+    OUTCOMES_PER_TENANT_MAX,
+    USAGE_DAYS,
+)
 
 DAY_MS = 86_400_000
 OTHER = "other"

@@ -6,7 +6,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import PushRefused
-from gateway.limits import RETRY_AFTER_MS_MAX
+from gateway.limits.push import RETRY_AFTER_MS_MAX
 from gateway.push import address, canonical, envelope, es256, fcm, hostname, instant, oauth, plan, retry, wellknown
 from tests.fuzz.target import Target
 

@@ -13,7 +13,7 @@ import msgspec
 from eventlog.chronicle import PREFIX, AnyEntry, entry_of
 from eventlog.record import Record
 from gateway.facts import FACTS, Accepted, EventStored, Fact, Settled, event_of, fact_of
-from gateway.limits import REPORT_ACCEPTED_MAX
+from gateway.limits.client import REPORT_ACCEPTED_MAX
 
 HOUR_NS = 3_600 * 10**9
 DELIVERED = "delivered"

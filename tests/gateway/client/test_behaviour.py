@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import limits
 from gateway.client.address import addresses
 from gateway.client.behaviour import Behaviour
 from gateway.client.happening import Granted, Happening, Heard, Opened, Publish, Start, Subscribe
+from gateway.limits import client as limits
 
 HERE = Path(__file__).parent
 TABLE = json.loads((HERE / "behaviour.json").read_text("utf-8"))

@@ -6,7 +6,7 @@ import trio.testing
 from trio_websocket import serve_websocket
 
 from gateway.client.line import NO_CLOSE, LineLost, open_line
-from gateway.limits import CLIENT_CONNECT_S_MAX
+from gateway.limits.client import CLIENT_CONNECT_S_MAX
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/", "ws://127.0.0.1:99999/", "wss://127.0.0.1:1/"])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.client.publishing import Publishing
-from gateway.limits import PUBLISH_BATCH_CHARS, PUBLISH_BATCH_ROWS
+from gateway.limits.client import PUBLISH_BATCH_CHARS, PUBLISH_BATCH_ROWS
 
 ACTIONS = st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["send", "cut", "answer"])), max_size=60)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Relay
-from gateway.limits import AUTH_SKEW_S_MAX
+from gateway.limits.nostr import AUTH_SKEW_S_MAX
 from gateway.nostr import session as module
 from gateway.nostr.account import Account, Budget
 from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe

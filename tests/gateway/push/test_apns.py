@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.limits import PAYLOAD_BYTES_MAX
+from gateway.limits.push import PAYLOAD_BYTES_MAX
 from gateway.push.apns import headers, judge, payload
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Gone, Mismatched, Transient, Unauthenticated, Verdict

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits import BREAKER_FAILURES, BREAKER_MS_MAX, BREAKER_MS_MIN, RAMP_DOUBLING_MS, RAMP_MS, RAMP_PER_S
+from gateway.limits.push import BREAKER_FAILURES, BREAKER_MS_MAX, BREAKER_MS_MIN, RAMP_DOUBLING_MS, RAMP_MS, RAMP_PER_S
 from gateway.push.breaker import Breaker
 
 NOW = 1_763_126_872_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
-from gateway.limits import DEAD_PAGE_MAX
+from gateway.limits.tenants import DEAD_PAGE_MAX
 from gateway.push.envelope import event, registration
 from gateway.push.inquiry import Inquiry, inquiry
 from tests.takos import iso, plain_canonical

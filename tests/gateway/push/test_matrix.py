@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Matrix, MatrixApp
 from gateway.errors import ConfigInvalid, PushRefused
-from gateway.limits import PAYLOAD_BYTES_MAX
+from gateway.limits.push import PAYLOAD_BYTES_MAX
 from gateway.push.matrix import Apps, collapse_of, event_bytes, event_of, fcm_message, flat, notification_id, notify
 from gateway.push.plan import payload_bytes
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Project
 from gateway.errors import ConfigInvalid
-from gateway.limits import FIELD_BYTES_MAX, PAYLOAD_BYTES_MAX, TITLE_BYTES_MAX
+from gateway.limits.push import FIELD_BYTES_MAX, PAYLOAD_BYTES_MAX, TITLE_BYTES_MAX
 from gateway.push.envelope import Notification
 from gateway.push.plan import Projects, collapse_key, cut, is_reserved, judge_title, message, payload_bytes, timed
 

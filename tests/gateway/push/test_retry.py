@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import RETRY_AFTER_MS_MAX
+from gateway.limits.push import RETRY_AFTER_MS_MAX
 from gateway.push.retry import backoff_ms, quota_ms, retry_after_ms
 
 NOW = 1_763_126_872_000  # 2025-11-14T13:27:52Z

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import LANE_ITEMS_MAX
+from gateway.limits.push import LANE_ITEMS_MAX
 from gateway.push.turns import Delivery, Turns
 
 

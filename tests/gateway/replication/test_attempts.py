@@ -1,6 +1,6 @@
 """The limiter of failing handshakes."""
 
-from gateway.limits import ATTEMPT_ADDRESSES_MAX
+from gateway.limits.relays import ATTEMPT_ADDRESSES_MAX
 from gateway.replication.attempts import Attempts
 
 

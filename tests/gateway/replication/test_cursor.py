@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import CURSOR_CHARS_MAX
+from gateway.limits.mirror import CURSOR_CHARS_MAX
 from gateway.replication.cursor import START, Cursors, CursorUnknown, Place
 
 COMMITMENT = bytes(range(32))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ApiRefused
-from gateway.limits import FRESH_MS
+from gateway.limits.relays import FRESH_MS
 from gateway.replication import payload as requests
 from gateway.replication.payload import STALE, Issue, Once, Refresh, Revoke
 

@@ -2,7 +2,7 @@
 
 import json
 
-from gateway.limits import PEER_FAILURES_MAX, PEER_IN_FLIGHT_MAX, PEER_REST_MS, PEERS_ASKED_MAX
+from gateway.limits.mirror import PEER_FAILURES_MAX, PEER_IN_FLIGHT_MAX, PEER_REST_MS, PEERS_ASKED_MAX
 from gateway.replication.filter import filter_of
 from gateway.replication.peers import Gathering, Peers, request
 

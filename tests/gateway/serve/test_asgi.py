@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.limits import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
+from gateway.limits.serve import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
 from gateway.serve.asgi import Front
 from gateway.serve.head import networks
 from gateway.serve.metrics import Metrics

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits import NEG_OPEN_MAX, NEG_ROWS_MAX
+from gateway.limits.mirror import NEG_OPEN_MAX, NEG_ROWS_MAX
 from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
 from gateway.replication.filter import filter_of
 from gateway.replication.session import Compare, CompareEnd

@@ -12,7 +12,7 @@ import trio
 
 from eventlog.errors import LogFailed
 from gateway.errors import Unavailable
-from gateway.limits import CONTROL_BYTES_MAX
+from gateway.limits.keeping import CONTROL_BYTES_MAX
 from gateway.serve.control import SOCKET, UNAVAILABLE, WRONG, Control, ControlRefused, ask
 
 

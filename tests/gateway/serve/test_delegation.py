@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.limits import DELEGATION_S_MAX
+from gateway.limits.mirror import DELEGATION_S_MAX
 from gateway.replication.filter import filter_of
 from gateway.serve import delegation as delegated
 from gateway.serve.delegation import Delegation

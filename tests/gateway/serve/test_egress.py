@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from gateway.errors import PushRefused
-from gateway.limits import HOST_FAILURES_MAX, HOST_REST_S_MIN, STRANGERS_MAX
+from gateway.limits.ways import HOST_FAILURES_MAX, HOST_REST_S_MIN, STRANGERS_MAX
 from gateway.push.subscription import Endpoint, endpoint
 from gateway.serve.egress import Crowded, Egress, Resting
 from gateway.serve.httpclient import Answer, PeerFailed

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.config import Server
-from gateway.limits import PUSH_BODY_BYTES_MAX
+from gateway.limits.serve import PUSH_BODY_BYTES_MAX
 from gateway.serve.asgi import Bodies, Front, Lookup, Reply
 from gateway.serve.clock import SystemClock
 from gateway.serve.door import Door

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from gateway.errors import PushRefused
-from gateway.limits import WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX
+from gateway.limits.tenants import WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import WellKnown, pinned
 from gateway.serve.fake_fcm import server_context, write_certificate

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.limits import FCM_IDLE_S_MAX
+from gateway.limits.push import FCM_IDLE_S_MAX
 from gateway.serve.fake_fcm import Fake
 from gateway.serve.httpclient import Connection, PeerFailed, Pool, client_context
 

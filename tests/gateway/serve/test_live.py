@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from gateway.facts import EventStored, draft
-from gateway.limits import BACKLOG_BYTES_MAX
+from gateway.limits.nostr import BACKLOG_BYTES_MAX
 from gateway.nostr.event import Event, stored_form
 from gateway.nostr.filter import Filter, parse_filter
 from gateway.nostr.reader import Reader

@@ -12,7 +12,7 @@ import trio.testing
 
 from eventlog.record import Record
 from gateway.facts import Accepted, PushTarget, Settled, draft, fact_of
-from gateway.limits import RAMP_PER_S
+from gateway.limits.push import RAMP_PER_S
 from gateway.push.content import Content
 from gateway.push.fcm import Braked, Delivered, Transient, Verdict
 from gateway.push.turns import Delivery

@@ -2,7 +2,7 @@
 
 import trio
 
-from gateway.limits import REFUSAL_LINES_PER_MINUTE, REFUSAL_SOURCES_MAX
+from gateway.limits.serve import REFUSAL_LINES_PER_MINUTE, REFUSAL_SOURCES_MAX
 from gateway.serve.refusals import Refusals
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
-from gateway.limits import BACKLOG_BYTES_MAX, BATCHES_MAX
+from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX
 from gateway.nostr.info import Presentation
 from gateway.nostr.signature import Claim
 from gateway.serve.ledger import Ledger

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from gateway.limits import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S
+from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S
 from gateway.serve.socket import SLOW_READER, Socket, serve_socket
 
 UNREAD = 100_000

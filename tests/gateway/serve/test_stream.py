@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.limits import LINGER_S_MAX, WRITE_S_MAX
+from gateway.limits.serve import LINGER_S_MAX, WRITE_S_MAX
 from gateway.serve.stream import ReplayStream, end, linger
 
 

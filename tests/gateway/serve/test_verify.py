@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 
-from gateway.limits import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
+from gateway.limits.nostr import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
 from gateway.nostr.signature import Claim
 from gateway.serve import verify
 from gateway.serve.verify import Verifier

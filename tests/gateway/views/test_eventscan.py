@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.limits import SCAN_ROWS
+from gateway.limits.views import SCAN_ROWS
 from gateway.nostr.filter import parse_filter
 from gateway.views import eventscan
 from gateway.views.events import EventsView

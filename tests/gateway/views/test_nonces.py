@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.facts import Fact, Registered
-from gateway.limits import CLOCK_JUMP_MS_MAX
+from gateway.limits.keeping import CLOCK_JUMP_MS_MAX
 from gateway.views.nonces import NoncesView
 from tests.gateway.views.test_devices import NOW, deregistered, record, registered
 

@@ -7,7 +7,7 @@ import pytest
 
 from eventlog.record import Record, encode
 from gateway.facts import Removed, draft
-from gateway.limits import PUSHKEYS_GONE_MS
+from gateway.limits.ways import PUSHKEYS_GONE_MS
 from gateway.views.pushkeys import PushkeysView
 
 DAY_MS = 86_400_000

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from eventlog.record import Record
 from gateway.facts import Fact, RelayRegistered, RelayUnregistered, TokenIssued, TokenRevoked, draft
-from gateway.limits import CLOCK_JUMP_MS_MAX, NONCE_KEPT_MS
+from gateway.limits.keeping import CLOCK_JUMP_MS_MAX
+from gateway.limits.relays import NONCE_KEPT_MS
 from gateway.views.tokens import Subject, TokensView
 
 A, B = "aa" * 32, "bb" * 32

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from gateway.facts import Accepted, Fact, PushTarget, Removed, Settled, draft
-from gateway.limits import DEAD_KEPT_MS, OUTCOMES_PER_TENANT_MAX, USAGE_DAYS
+from gateway.limits.tenants import DEAD_KEPT_MS, OUTCOMES_PER_TENANT_MAX, USAGE_DAYS
 from gateway.views import usage
 from gateway.views.usage import DAY_MS, UsageView
 

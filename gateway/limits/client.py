@@ -1,0 +1,48 @@
+"""A client of the two sockets (the page module has the same numbers), and the commands."""
+
+REPORT_ACCEPTED_MAX = 1_000_000
+"""Accepted notifications whose tenant a report remembers (about 100 MB), to say whose a later delivery was; what is
+settled after a million others were accepted is counted under no tenant's name."""
+
+RECONNECT_MS_MIN = 1_000
+RECONNECT_MS_MAX = 60_000
+RECONNECT_DOUBLINGS_MAX = 5
+"""Pause before a lost socket is opened again: from 1 s up to 2 s, then 4 s, … 60 s, at random, so that the clients of a
+gateway that was restarted do not come back all at once."""
+
+SESSION_GOOD_MS = 10_000
+"""A session that was open for so long, or on which anything was heard, was taken: the next failure is a first one."""
+
+REFRESH_MS_MIN = 250
+"""The earliest that a token is renewed after it was given, however short its life."""
+
+UNANSWERED_MAX = 10_000
+"""Published events that wait for an OK, kept to be sent again; one more is refused, and the caller sees it."""
+
+PUBLISH_BATCH_ROWS = 256
+PUBLISH_BATCH_CHARS = 262_144
+"""Rows, and characters of their data, in one EVENTS frame: well below the smallest frame that a gateway must take."""
+
+PLAIN_OVERLAP_S = 600
+"""Where a server has no cursors: how far before the newest row a new session asks again, for rows that came late."""
+
+SEEN_CHARS_MAX = 16 << 20
+"""Characters of rows remembered where a server has no cursors; what is older may be given twice after a reconnect."""
+
+CLIENT_CONNECT_S_MAX = 10.0
+"""For DNS, TCP, TLS and the WebSocket handshake together."""
+
+CLIENT_PING_S = 20.0
+CLIENT_PONG_S_MAX = 20.0
+"""A silent connection is asked whether it is there, and given up when it does not answer: a cut cable says nothing."""
+
+CLIENT_CLOSE_S_MAX = 1.0
+"""What a closing handshake may take before the stream is cut."""
+
+CLIENT_MESSAGE_BYTES_MAX = 16 << 20
+"""The largest message that a client takes: some batches hold hundreds of rows of 1 MiB frames at most."""
+
+CLIENT_BATCHES_WAITING = 64
+CLIENT_BATCHES_MAX = 1_024
+"""Batches that a subscriber has not taken: at the first number the socket is not read until it has, unless publishes
+wait for their answers on it; at the second it is closed, and goes on later from where it was."""

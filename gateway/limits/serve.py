@@ -1,0 +1,64 @@
+"""The door, HTTP and sockets: what a connection may cost before anybody knows whose it is."""
+
+READ_BYTES = 65_536
+"""One read from a connection: a loop pass per read, so a pass handles all messages of 64 KiB (127,000 messages/s)."""
+
+WRITE_BYTES = 262_144
+"""Frames joined into one write: enough to make a system call cheap; progress shows 32 times in 8 MiB."""
+
+WRITE_S_MAX = 30.0
+"""A peer that takes nothing of a write for this long is cut: hypercorn shields its sends, so nothing else would."""
+
+LINGER_S_MAX = 1.0
+"""After our last byte we read and drop what still comes, this long: closing at once would reset the connection, and
+the peer's kernel would throw our answer away unread (RFC 9112 §9.6)."""
+
+CLOSE_S_MAX = 2.0
+"""A WebSocket peer has this long to answer a close frame; then the connection is dropped (RFC 6455 §7.1.1)."""
+
+PING_IDLE_S = 30.0
+"""A socket that was silent this long gets a ping; silent twice as long, it is closed. Under the 60 s at which common
+proxies drop a silent connection."""
+
+FIRST_MESSAGE_BYTES_MAX = 65_536
+"""A socket's message limit until its service sets its own."""
+
+HANDSHAKE_S_MAX = 10.0
+"""A TLS handshake must be done in this time, else the connection is dropped (hypercorn and nginx: 60 s)."""
+
+CONNECTIONS_SPARE = 64
+"""Connections above ``connections_max`` that are still answered (503, or close 1013); beyond, dropped at accept."""
+
+DESCRIPTORS_SPARE = 256
+"""Open files beyond connections: views (three each), log segments, FCM and well-known connections."""
+
+GC_YOUNG_OBJECTS = 20_000
+"""Allocations between two looks of the garbage collector at the youngest objects: a few MB of cycles at worst."""
+
+PUSH_BODY_BYTES_MAX = 16_384
+"""Bodies of the push API (push §6): a notification is about 400 bytes, FCM takes 4,096. Above: 413 ``too-large``."""
+
+API_BODY_BYTES_MAX = 262_144
+"""Bodies of everything else (relay-and-mirror §1): a registration with a thousand peers. Above: 413."""
+
+BODY_S_MAX = 15.0
+"""A body must have come whole in this time, else 408: 256 KiB at 17 KiB/s."""
+
+PIECES_S_MAX = 1.0
+"""A webhook whose head and body are not whole after this time goes on through hypercorn, which has `BODY_S_MAX`."""
+
+BODIES_BYTES_MAX = 67_108_864
+"""All bodies in memory at one time, as far as they have come; above, whoever sends more gets 503 and Retry-After."""
+
+DRAIN_BYTES_MAX = 1_048_576
+"""What is read and dropped of a body that is too large, so that the client hears the 413; longer ones are cut."""
+
+REFUSAL_LINES_PER_MINUTE = 10
+"""Log lines for refusals, per source and minute; those beyond are counted and told with the next line that goes out."""
+
+REFUSAL_SOURCES_MAX = 10_000
+"""Sources whose refusals are counted; the least recent is forgotten (it may then be logged again)."""
+
+assert PUSH_BODY_BYTES_MAX <= API_BODY_BYTES_MAX <= DRAIN_BYTES_MAX <= BODIES_BYTES_MAX
+assert FIRST_MESSAGE_BYTES_MAX <= READ_BYTES <= WRITE_BYTES
+assert LINGER_S_MAX <= CLOSE_S_MAX < HANDSHAKE_S_MAX

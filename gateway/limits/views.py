@@ -1,0 +1,24 @@
+"""What views keep in memory, how far they may lag, and how much of them one pass reads."""
+
+AUTHORS_CACHED_MAX = 65_536
+"""Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
+
+EVENTS_LAG_RECORDS = 16_384
+"""Records after which the view of events is sealed: after a crash so many are folded again, half a second's work."""
+
+TAG_KEYS_CACHED_MAX = 32_768
+"""Tags whose hash is kept (about 200 bytes each): the same topics and people come again and again."""
+
+SCAN_KINDS_MAX = 1_024
+"""Kinds of one author that are walked side by side; above (nobody honest has so many), the relay's whole time line."""
+
+SCAN_ROWS = 256
+"""Index rows read in one pass of the loop while a REQ is answered: under a millisecond, then others have their turn."""
+
+SCAN_PAIRS_MAX = 16_384
+"""Author and kind pairs of a filter that are walked side by side, about 8 MB: 1,950 authors fit a message, in eight
+kinds each. Above, the walk is over the kinds, or the whole time line, and every row is held against the authors."""
+
+SCAN_SAMPLE_STREAMS = 8
+SCAN_SAMPLE_ROWS = 64
+"""What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
