@@ -39,6 +39,7 @@ from gateway.serve.head import (
 from gateway.serve.metrics import Metrics
 from gateway.serve.socket import Socket, serve_socket
 from gateway.serve.stream import GONE, ReplayStream, linger
+from gateway.serve.wire import Wire
 
 TRY_AGAIN = "Try again later"
 GOING = "going away"
@@ -200,7 +201,8 @@ class Door:
     async def _http(self, raw: trio.SocketStream, stream: Stream, head: Head, peer: str) -> None:
         data = head.data + head.rest
         if self._express is not None:
-            data = await self._express.serve(stream, data, peer, partial(self._rested, raw, stream))
+            quick = stream if isinstance(stream, trio.SSLStream) else Wire(raw)
+            data = await self._express.serve(quick, data, peer, partial(self._rested, raw, quick))
             upgrade = split_head(data)
             if upgrade is not None and upgrade.wants_websocket:
                 await self._socket(stream, upgrade, peer)
@@ -208,7 +210,7 @@ class Door:
         if data:
             await self._by_hypercorn(stream, data, peer)
 
-    async def _rested(self, raw: trio.SocketStream, stream: Stream) -> bytes:
+    async def _rested(self, raw: trio.SocketStream, stream: trio.abc.Stream) -> bytes:
         """What a connection that owes nothing says next; nothing where it is silent for too long, or we stop."""
         if self._stopping.is_set():
             return b""

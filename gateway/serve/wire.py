@@ -1,12 +1,15 @@
-"""A client's TCP or TLS connection for one task at a time, with as few passes through the scheduler as can be.
+"""A TCP or TLS connection for one task at a time, with as few passes through the scheduler as can be.
 
 `trio.SSLStream` serves two tasks that read and write at once: four locks and five checkpoints an exchange, 60 of the
 250 µs that a delivery may cost. An exchange of HTTP/1.1 writes, then reads: so here a write that the kernel takes at
-once yields to nobody, and a read always waits for the socket before it asks for bytes.
-Invariant: a broken peer is trio's BrokenResourceError, whatever OpenSSL or the kernel calls it. Must not know HTTP.
+once yields to nobody, and a read always waits for the socket before it asks for bytes. The door's webhooks and the
+sends to FCM take it.
+Invariants: a broken peer is trio's BrokenResourceError, whatever OpenSSL or the kernel calls it; the socket stays that
+of trio's stream, and is asked for its descriptor each time, so that one that was closed is never read or written by the
+number that another has by now. Must not know HTTP.
 """
 
-import socket
+import os
 import ssl
 
 import trio
@@ -15,30 +18,33 @@ from gateway.limits.serve import READ_BYTES
 
 
 class Wire(trio.abc.Stream):
-    """A connected socket; takes it over from trio's stream."""
+    """The connected socket of a trio stream, which nobody else reads or writes meanwhile."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._socket = socket.socket(fileno=stream.socket.detach())
-        self._socket.setblocking(False)
+        self._socket = stream.socket
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all; a checkpoint only where the kernel's buffer is full. Raises BrokenResourceError."""
-        left = memoryview(data)
+    def send_now(self, data: bytes | bytearray | memoryview) -> memoryview:
+        """Send what the kernel takes at once; give the rest. Raises BrokenResourceError."""
         try:
-            while left:
-                try:
-                    left = left[self._socket.send(left) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._socket)
+            return memoryview(data)[os.write(self._socket.fileno(), data) :]
+        except BlockingIOError:
+            return memoryview(data)
         except OSError as why:
             raise trio.BrokenResourceError("the peer is gone") from why
 
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all; a checkpoint only where the kernel's buffer is full. Raises BrokenResourceError."""
+        while data := self.send_now(data):
+            await trio.lowlevel.wait_writable(self._socket)
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Wait for bytes; none at the peer's end. Raises BrokenResourceError."""
+        """Wait for bytes; none at the peer's end. Raises BrokenResourceError, ClosedResourceError on our own end."""
         while True:
+            if self._socket.fileno() < 0:
+                raise trio.ClosedResourceError("this side was closed")
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                return self._socket.recv(max_bytes or READ_BYTES)
+                return os.read(self._socket.fileno(), max_bytes or READ_BYTES)
             except BlockingIOError:
                 continue
             except OSError as why:
@@ -49,10 +55,8 @@ class Wire(trio.abc.Stream):
         await trio.lowlevel.wait_writable(self._socket)
 
     async def aclose(self) -> None:
-        """Close at once."""
-        if self._socket.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
+        """Close at once; who waits is told ClosedResourceError."""
+        self._socket.close()
         await trio.lowlevel.checkpoint()
 
 
