@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import ConfigInvalid
+from gateway.limits.mirror import NEG_ROWS_HELD_MAX
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -215,6 +216,8 @@ class Relay(Section, frozen=True):
     bytes_per_s_per_address_max: int = 0
     subscriptions_per_address_max: int = 65_536
     search_events_max: int = 20_000
+    erase_gone_s: float = 3600.0
+    compare_events_max: int = 1_500_000
     admins: tuple[str, ...] = ()
     policy: Policy = Policy()
     unread_bytes_max: int = 8_388_608
@@ -325,6 +328,8 @@ MAY_BE_ZERO = frozenset(
         "relay.created_at_ahead_s_max",
         "relay.min_pow_difficulty",
         "relay.search_events_max",
+        "relay.erase_gone_s",
+        "relay.compare_events_max",
         "relay.messages_per_s_max",
         "relay.messages_per_s_per_address_max",
         "relay.bytes_per_s_max",
@@ -429,6 +434,10 @@ def _limit_rules(config: Config) -> list[Rule]:
         ),
         (tokens.default_ttl_s <= tokens.ttl_s_max, "tokens.default_ttl_s is more than tokens.ttl_s_max"),
         (relay.limit_default <= relay.limit_max, "relay.limit_default is more than relay.limit_max"),
+        (
+            relay.compare_events_max <= NEG_ROWS_HELD_MAX,
+            f"relay.compare_events_max: all open comparisons together hold at most {NEG_ROWS_HELD_MAX} events",
+        ),
         (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),
         (all(0 <= kind <= 65_535 for kind in relay.private_kinds), "relay.private_kinds: a kind is 0 to 65535"),
         (

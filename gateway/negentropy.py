@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 
+import msgspec
+
 VERSION = 0x61
 ID_BYTES = 32
 PRINT_BYTES = 16
@@ -120,6 +122,19 @@ class Items:
 
 
 # -- the wire ---------------------------------------------------------------------------------------------------------
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def neg_message(sub_id: str, message: bytes) -> str:
+    """Encode our side of a comparison as NIP-77's frame."""
+    return _encode(("NEG-MSG", sub_id, message.hex())).decode()
+
+
+def neg_error(sub_id: str, reason: str, items_max: int | None = None) -> str:
+    """Encode the end of a comparison; where it was too large, with how much is not."""
+    return _encode(("NEG-ERR", sub_id, reason, *([] if items_max is None else [items_max]))).decode()
 
 
 def varint(number: int) -> bytes:

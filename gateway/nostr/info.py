@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.config import Relay
 from gateway.limits.nostr import FILTER_VALUES_MAX
+from gateway.negentropy import VERSION
 from gateway.nostr.reader import WRAPS
 from gateway.nostr.rules import rules_of
 
@@ -45,6 +46,7 @@ NIPS: dict[int, Callable[[Relay], bool]] = {
     65: _always,  # asks no more than that kind 10002 is replaceable, and taken from whoever may write
     67: _always,
     70: _always,
+    77: lambda limits: limits.compare_events_max > 0,
     86: lambda limits: bool(limits.admins),
     98: lambda limits: bool(limits.admins),
 }
@@ -81,6 +83,7 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
             "supported_nips": supported_nips(limits),
             "software": "heliograph",
             "version": version,
+            **({"negentropy": VERSION - 0x60} if limits.compare_events_max else {}),
             "limitation": _limitation(limits, restricted=relay.restricted or rules_of(limits.policy).is_selective),
         }
     )

@@ -73,6 +73,44 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class NegOpen:
+    """NEG-OPEN (NIP-77): compare what a filter finds with the sender's; ``filter`` None: rows, the mirror's to compare.
+
+    ``text`` is the frame as it came, here and in the next two: who is meant by an id, the session knows.
+    """
+
+    sub_id: str
+    filter: Filter | None
+    message: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NegMessage:
+    """NEG-MSG: the next message of a comparison."""
+
+    sub_id: str
+    message: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NegClose:
+    """NEG-CLOSE: the sender knows enough."""
+
+    sub_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadComparison:
+    """A NEG-OPEN or NEG-MSG that is refused: ``["NEG-ERR", sub_id, reason]``; it ends what is open under its id."""
+
+    sub_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BadEvent:
     """An EVENT that is refused: ``["OK", id, false, reason]``."""
 
@@ -96,7 +134,9 @@ class Malformed:
     notice: str
 
 
-ClientMessage = Publish | Request | Count | Authenticate | Close | Replication | BadEvent | BadRequest | Malformed
+Comparing = NegOpen | NegMessage | NegClose | BadComparison
+Bad = BadEvent | BadRequest | Malformed
+ClientMessage = Publish | Request | Count | Authenticate | Close | Replication | Comparing | Bad
 
 _typed = msgspec.json.Decoder(tuple[Literal["EVENT"], WireEvent])
 _untyped = msgspec.json.Decoder()
@@ -191,12 +231,60 @@ def _close(frame: list[Any], _: str) -> ClientMessage:
             return Malformed("CLOSE frame missing subscription id")
 
 
+def _compare(frame: list[Any], text: str) -> ClientMessage:
+    """Read a NEG-OPEN; older clients of strfry say the size of an id before the message."""
+    match frame:
+        case [_, str(sub_id), dict(fields), str(hexed)] | [_, str(sub_id), dict(fields), int(), str(hexed)]:
+            pass
+        case [_, str(sub_id), *_]:
+            return BadComparison(sub_id, "invalid: NEG-OPEN needs a filter and a message")
+        case _:
+            return Malformed("NEG-OPEN frame missing subscription id")
+    try:
+        asked = None if "relayID" in fields or "#relay" in fields else parse_filter(fields)
+        return NegOpen(sub_id, asked, _unhexed(hexed), text)
+    except NostrRefused as refusal:
+        return BadComparison(sub_id, str(refusal))
+
+
+def _compare_on(frame: list[Any], text: str) -> ClientMessage:
+    match frame:
+        case [_, str(sub_id), str(hexed)]:
+            pass
+        case [_, str(sub_id), *_]:
+            return BadComparison(sub_id, "invalid: NEG-MSG needs a message")
+        case _:
+            return Malformed("NEG-MSG frame missing subscription id")
+    try:
+        return NegMessage(sub_id, _unhexed(hexed), text)
+    except NostrRefused as refusal:
+        return BadComparison(sub_id, str(refusal))
+
+
+def _compare_end(frame: list[Any], text: str) -> ClientMessage:
+    match frame:
+        case [_, str(sub_id), *_]:
+            return NegClose(sub_id, text)
+        case _:
+            return Malformed("NEG-CLOSE frame missing subscription id")
+
+
+def _unhexed(hexed: str) -> bytes:
+    try:
+        return bytes.fromhex(hexed)
+    except ValueError:
+        raise NostrRefused("invalid: the message is not hexadecimal") from None
+
+
 _READERS: dict[str, Callable[[list[Any], str], ClientMessage]] = {
     "EVENT": _event,
     "REQ": _request,
     "COUNT": _count,
     "AUTH": _authenticate,
     "CLOSE": _close,
+    "NEG-OPEN": _compare,
+    "NEG-MSG": _compare_on,
+    "NEG-CLOSE": _compare_end,
 }
 
 
@@ -231,6 +319,11 @@ def closed(sub_id: str, reason: str) -> str:
 def close(sub_id: str) -> str:
     """Encode a CLOSE, for the mirror's side of a connection."""
     return _encode(("CLOSE", sub_id)).decode()
+
+
+def neg_close(sub_id: str) -> str:
+    """Encode a NEG-CLOSE, for the mirror's side of a connection."""
+    return _encode(("NEG-CLOSE", sub_id)).decode()
 
 
 def notice(text: str) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from gateway.config import Relay
+from gateway.limits.mirror import NEG_OPEN_MAX
 from gateway.limits.nostr import FILTER_VALUES_MAX, SESSION_KEYS_MAX
+from gateway.negentropy import neg_error
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account
 from gateway.nostr.authentication import auth_flaw
@@ -44,6 +46,30 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Take what a filter finds together, and answer the first message about it (NIP-77)."""
+
+    sub_id: str
+    filter: Filter
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOn:
+    """Answer the next message of a comparison."""
+
+    sub_id: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CompareEnd:
+    """Forget a comparison, silently."""
+
+    sub_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribe:
     """End a subscription, silently; it may be open on the mirror's side of the connection alone."""
 
@@ -66,7 +92,9 @@ class Replicate:
 
 
 TOO_FAST = "rate-limited: slow down"
-Effect = Store | Subscribe | Count | Unsubscribe | Send | Replicate
+NOT_COMPARED = "closed: no comparison of this id is open"
+Comparison = Compare | CompareOn | CompareEnd
+Effect = Store | Subscribe | Count | Comparison | Unsubscribe | Send | Replicate
 
 
 class Session:
@@ -85,6 +113,8 @@ class Session:
         self.keys: frozenset[str] = frozenset()  # proved by AUTH
         self._challenged = False
         self.open: dict[str, int] = {}  # subscription id -> values in its filters
+        self._compared: set[str] = set()  # comparisons that are open; of those of rows the mirror keeps count
+        self._rows_compared = False
         self._events: list[Event] = []
         self._rows: list[str] = []
 
@@ -139,6 +169,8 @@ class Session:
                 return [Unsubscribe(sub_id)]
             case wire.Replication(text, sub_id):
                 return [*self._end(sub_id), Replicate((text,))]
+            case wire.NegOpen() | wire.NegMessage() | wire.NegClose() | wire.BadComparison():
+                return self._compare(message)
             case wire.BadEvent() | wire.BadRequest() | wire.Malformed():
                 return self._refused(message)
             case _:
@@ -175,6 +207,64 @@ class Session:
         refusal = self._refusal(sub_id, filters, values) or self.reader(self._now_ms // 1000).refusal(filters)
         answer: Effect = Send(wire.closed(sub_id, refusal), "request") if refusal else Count(sub_id, filters)
         return [*self._asking(filters), answer]
+
+    def _compare(self, message: wire.Comparing) -> list[Effect]:
+        """Carry a comparison on, or hand it to the mirror where it is about rows; whatever is wrong with it ends it."""
+        sub_id = message.sub_id
+        match message:
+            case wire.NegOpen():
+                return self._begin_to_compare(message)
+            case wire.BadComparison(_, reason):
+                return self._refuse_to_compare(sub_id, reason)
+            case wire.NegMessage(_, told) if sub_id in self._compared:
+                return [CompareOn(sub_id, told)]
+            case wire.NegMessage(_, _, text) if self._rows_compared:
+                return [Replicate((text,))]
+            case wire.NegMessage():
+                return self._refuse_to_compare(sub_id, NOT_COMPARED)
+            case wire.NegClose():
+                return self._end_comparison(sub_id)
+            case _:
+                assert_never(message)
+
+    def _begin_to_compare(self, message: wire.NegOpen) -> list[Effect]:
+        sub_id, asked = message.sub_id, message.filter
+        ended = self._end_comparison(sub_id)
+        refusal = self._no_comparison(sub_id, () if asked is None else (asked,))
+        if refusal:
+            return [*ended, *self._asking((asked,) if asked else ()), *self._refuse_to_compare(sub_id, refusal)]
+        if asked is None:
+            self._rows_compared = True
+            return [*ended, Replicate((message.text,))]
+        self._compared.add(sub_id)
+        return [*ended, *self._asking((asked,)), Compare(sub_id, asked, message.message)]
+
+    def _no_comparison(self, sub_id: str, filters: tuple[Filter, ...]) -> str | None:
+        if not filters:
+            return None
+        if len(self._compared) >= NEG_OPEN_MAX:
+            return f"blocked: at most {NEG_OPEN_MAX} comparisons at once"
+        if not self._limits.compare_events_max:
+            return "unsupported: this relay does not compare"
+        if filters[0].search is not None:
+            return "unsupported: what a search finds is not compared"
+        refusal = self._refusal(sub_id, filters, filters[0].value_count)
+        return refusal or self.reader(self._now_ms // 1000).refusal(filters)
+
+    def _refuse_to_compare(self, sub_id: str, reason: str) -> list[Effect]:
+        shown = sub_id[: self._limits.subid_chars_max]
+        return [*self._end_comparison(sub_id), Send(neg_error(shown, reason), "comparison")]
+
+    def _end_comparison(self, sub_id: str) -> list[Effect]:
+        """Forget a comparison, here or at the mirror."""
+        if sub_id in self._compared:
+            self._compared.remove(sub_id)
+            return [CompareEnd(sub_id)]
+        return [Replicate((wire.neg_close(sub_id),))] if self._rows_compared else []
+
+    def compared(self, sub_id: str) -> None:
+        """Note that a comparison was ended by its own answer."""
+        self._compared.discard(sub_id)
 
     def _asking(self, filters: tuple[Filter, ...]) -> list[Effect]:
         """Send the challenge ahead of an answer that may be another with a key proved."""
@@ -243,7 +333,9 @@ class Session:
                 return [*self._end(sub_id), Send(wire.closed(sub_id, TOO_FAST), "request")]
             case wire.Count(sub_id, _):
                 return [Send(wire.closed(sub_id, TOO_FAST), "request")]
-            case wire.Close():
+            case wire.NegOpen() | wire.NegMessage() | wire.BadComparison():
+                return self._refuse_to_compare(message.sub_id, TOO_FAST)
+            case wire.Close() | wire.NegClose():
                 return self._effects(message)
             case _:
                 return [Send(wire.notice(TOO_FAST), "message")]

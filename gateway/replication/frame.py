@@ -198,16 +198,6 @@ def closed(sub_id: str, reason: str) -> str:
     return _encode(("CLOSED", sub_id, reason)).decode()
 
 
-def neg_message(sub_id: str, message: bytes) -> str:
-    """Encode our side of a comparison."""
-    return _encode(("NEG-MSG", sub_id, message.hex())).decode()
-
-
-def neg_error(sub_id: str, reason: str, items_max: int | None = None) -> str:
-    """Encode the end of a comparison; where it was too large, with how much is not."""
-    return _encode(("NEG-ERR", sub_id, reason, *([] if items_max is None else [items_max]))).decode()
-
-
 def notice(text: str) -> str:
     """Encode a sentence; old clients read these alone."""
     return _encode(("NOTICE", text)).decode()

@@ -14,6 +14,7 @@ from gateway.config import Mirror
 from gateway.errors import SocketRefused
 from gateway.limits.mirror import NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
 from gateway.limits.nostr import FILTER_VALUES_MAX
+from gateway.negentropy import neg_error
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.binding import Binding
@@ -268,7 +269,7 @@ class Session:
             if asked.after is not None:
                 raise _invalid("a comparison has no cursor")
         except _Refused as refused:
-            return Refuse("NEG", refused.metric, (wire.neg_error(sub_id, refused.closed),))
+            return Refuse("NEG", refused.metric, (neg_error(sub_id, refused.closed),))
         return Compare(sub_id, asked, message)
 
     def _values_elsewhere(self, sub_id: str) -> int:

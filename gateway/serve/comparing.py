@@ -1,19 +1,17 @@
-"""Comparisons of rows by NIP-77: what a connection has open, and how much all of them hold.
+"""Comparisons by NIP-77: what a connection has open, and how much all of them hold.
 
-A comparison is over the rows as they are when it is opened; their ids are read from the index in pages, and made ready
-in a thread, one comparison after the other. The set is of ids: that several bodies are kept under one is not seen here.
-Invariant: all open comparisons together hold at most `NEG_ROWS_HELD_MAX` rows, counted from before they are read; one
-that is refused or malformed is closed. This module must not know tokens, nor who sends what it returns.
+A comparison is over a set as it is when it is opened: pages of (time, id) come from whoever has them, and are made
+ready in a thread, one comparison after the other. The set is of ids: several bodies that are kept under one count once.
+Invariant: all open comparisons together hold at most `NEG_ROWS_HELD_MAX` items, counted from when they are read; one
+that is refused or malformed is closed. This module must not know tokens, filters, nor who sends what it returns.
 """
+
+from collections.abc import Iterable
 
 import trio
 
-from gateway.limits.mirror import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_PAGE_ROWS, NEG_ROWS_HELD_MAX, NEG_ROWS_MAX
-from gateway.negentropy import Item, Items, Malformed, Responder
-from gateway.replication import frame as wire
-from gateway.replication.filter import Filter
-from gateway.replication.session import Compare, CompareEnd, CompareOn, Comparison
-from gateway.views.rows import RowsView
+from gateway.limits.mirror import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_ROWS_HELD_MAX
+from gateway.negentropy import Item, Items, Malformed, Responder, neg_error, neg_message
 
 
 class ComparisonRefused(Exception):
@@ -27,8 +25,7 @@ class ComparisonRefused(Exception):
 class Comparisons:
     """What all connections have open."""
 
-    def __init__(self, rows: RowsView) -> None:
-        self.rows = rows
+    def __init__(self) -> None:
         self.held = 0
         self.preparing = trio.CapacityLimiter(1)
 
@@ -36,68 +33,63 @@ class Comparisons:
 class Comparing:
     """The comparisons of one connection; whoever makes it has it `leave`."""
 
-    def __init__(self, all_open: Comparisons, relay_key: str) -> None:
-        self._all, self._relay_key = all_open, relay_key
+    def __init__(self, all_open: Comparisons) -> None:
+        self._all = all_open
         self._open: dict[str, tuple[Responder, int]] = {}
 
-    async def take(self, effect: Comparison, visible: frozenset[bool]) -> list[str]:
-        """Give what is to be sent; ComparisonRefused. Cancelled: what was being opened is not open."""
-        match effect:
-            case Compare(sub_id, asked, message):
-                self._end(sub_id)
-                await self._begin(sub_id, asked, visible)
-                return [self._answer(sub_id, message)]
-            case CompareOn(sub_id, message):
-                return [self._answer(sub_id, message)]
-            case CompareEnd(sub_id):
-                self._end(sub_id)
-                return []
+    async def begin(self, sub_id: str, pages: Iterable[list[Item]], most: int, limit: int | None = None) -> None:
+        """Take a set together, in place of one of the same id; ComparisonRefused where it has more than ``most``.
 
-    def leave(self) -> None:
-        """End all of them."""
-        for sub_id in tuple(self._open):
-            self._end(sub_id)
-
-    def _end(self, sub_id: str) -> None:
-        found = self._open.pop(sub_id, None)
-        if found is not None:
-            self._all.held -= found[1]
-
-    def _answer(self, sub_id: str, message: bytes) -> str:
-        found = self._open.get(sub_id)
-        if found is None:
-            raise ComparisonRefused(wire.neg_error(sub_id, "closed: no comparison of this id is open"), "not-open")
-        try:
-            return wire.neg_message(sub_id, found[0].answer(message))
-        except Malformed as error:
-            self._end(sub_id)
-            raise ComparisonRefused(wire.neg_error(sub_id, f"invalid: {error}"), "malformed") from error
-
-    async def _begin(self, sub_id: str, asked: Filter, visible: frozenset[bool]) -> None:
+        ``pages`` come newest first, of at most a few thousand items each: between two of them others have their turn.
+        ``limit`` keeps the newest. Cancelled: it is not open, and nothing is held for it.
+        """
+        self.end(sub_id)
         if len(self._open) >= NEG_OPEN_MAX:
             text = f"blocked: at most {NEG_OPEN_MAX} comparisons at once"
-            raise ComparisonRefused(wire.neg_error(sub_id, text), "rate-limited")
+            raise ComparisonRefused(neg_error(sub_id, text), "rate-limited")
         held = 0
         found: list[Item] = []
         try:
             async with self._all.preparing:
-                for page in self._all.rows.identities(self._relay_key, asked, visible, NEG_PAGE_ROWS):
-                    found += page
+                for page in pages:
+                    found += sorted(page, reverse=True)  # so that the whole is nearly in order, and sorted in one pass
                     held, self._all.held = held + len(page), self._all.held + len(page)
-                    self._demand_room(sub_id, held)
+                    self._demand_room(sub_id, held, most)
                     await trio.lowlevel.checkpoint()
-                if asked.limit < len(found):
-                    found = sorted(found, key=lambda item: (-item[0], item[1]))[: asked.limit]
+                if limit is not None and limit < len(found):
+                    found = sorted(found, key=lambda item: (-item[0], item[1]))[:limit]
                 items = await trio.to_thread.run_sync(Items, reversed(found))
         except BaseException:
             self._all.held -= held
             raise
         self._open[sub_id] = (Responder(items, NEG_FRAME_BYTES), held)
 
-    def _demand_room(self, sub_id: str, count: int) -> None:
-        if count > NEG_ROWS_MAX:
-            text = f"blocked: more than {NEG_ROWS_MAX} rows: narrow the filter by time"
-            raise ComparisonRefused(wire.neg_error(sub_id, text, NEG_ROWS_MAX), "too-big")
+    def answer(self, sub_id: str, message: bytes) -> str:
+        """Answer a message about an open comparison; ComparisonRefused."""
+        found = self._open.get(sub_id)
+        if found is None:
+            raise ComparisonRefused(neg_error(sub_id, "closed: no comparison of this id is open"), "not-open")
+        try:
+            return neg_message(sub_id, found[0].answer(message))
+        except Malformed as error:
+            self.end(sub_id)
+            raise ComparisonRefused(neg_error(sub_id, f"invalid: {error}"), "malformed") from error
+
+    def end(self, sub_id: str) -> None:
+        """Let go of a comparison; one that is not open is no error."""
+        found = self._open.pop(sub_id, None)
+        if found is not None:
+            self._all.held -= found[1]
+
+    def leave(self) -> None:
+        """End all of them."""
+        for sub_id in tuple(self._open):
+            self.end(sub_id)
+
+    def _demand_room(self, sub_id: str, count: int, most: int) -> None:
+        if count > most:
+            text = f"blocked: more than {most} match: narrow the filter by time"
+            raise ComparisonRefused(neg_error(sub_id, text, most), "too-big")
         if self._all.held > NEG_ROWS_HELD_MAX:
-            text = "blocked: too many rows are being compared now: try again later"
-            raise ComparisonRefused(wire.neg_error(sub_id, text), "rate-limited")
+            text = "blocked: too much is being compared now: try again later"
+            raise ComparisonRefused(neg_error(sub_id, text), "rate-limited")

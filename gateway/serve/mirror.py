@@ -20,7 +20,7 @@ from eventlog.record import Record
 from gateway.config import Config
 from gateway.errors import SocketRefused
 from gateway.facts import SALT_BYTES, RowStored, stored_row
-from gateway.limits.mirror import EXPIRY_CHECK_S_MAX, PULL_RECORDS, ROWS_PER_SLICE
+from gateway.limits.mirror import EXPIRY_CHECK_S_MAX, NEG_PAGE_ROWS, NEG_ROWS_MAX, PULL_RECORDS, ROWS_PER_SLICE
 from gateway.limits.nostr import STORED_BYTES
 from gateway.replication import frame as wire
 from gateway.replication.audience import Audience, Listener, Subscription
@@ -78,7 +78,7 @@ class MirrorService:
         self.sockets: dict[Listener, Socket] = {}
         self.intake = RowIntake(clock, ledger, rows)
         self.places = Places(ledger.log, rows)
-        self.comparisons = Comparisons(rows)
+        self.comparisons = Comparisons()
         self.delegation = Delegation(config.mirror.trusted_peers, clock)
         self._ledger = ledger
 
@@ -140,7 +140,7 @@ class Replica:
         self._service, self._socket = service, socket
         self._session = Session(grant, service.config)
         self._listening: set[Subscription] = set()  # what the audience has of ours
-        self._comparing = Comparing(service.comparisons, grant.relay_key)
+        self._comparing = Comparing(service.comparisons)
         service.sockets[self._session] = socket
 
     async def take_all(self, messages: Sequence[str | bytes]) -> None:
@@ -265,14 +265,24 @@ class Replica:
 
     async def _compare(self, effect: Comparison) -> None:
         """Carry one comparison of rows on (NIP-77); whatever ends it before its time is said."""
+        if isinstance(effect, CompareEnd):
+            self._comparing.end(effect.sub_id)
+            return
         try:
-            texts = await self._comparing.take(effect, self._session.visible(self._service.clock.now_ms()))
+            if isinstance(effect, Compare):
+                await self._begin_to_compare(effect)
+            text = self._comparing.answer(effect.sub_id, effect.message)
         except ComparisonRefused as refused:
             self._refuse("NEG", refused.metric, (refused.text,))
             return
-        if isinstance(effect, Compare):
-            self._count("NEG", "accepted", "opened")
-        await self._sent(texts)
+        await self._sent((text,))
+
+    async def _begin_to_compare(self, effect: Compare) -> None:
+        session, asked = self._session, effect.filter
+        visible = session.visible(self._service.clock.now_ms())
+        pages = self._service.rows.identities(session.grant.relay_key, asked, visible, NEG_PAGE_ROWS)
+        await self._comparing.begin(effect.sub_id, pages, NEG_ROWS_MAX, asked.limit)
+        self._count("NEG", "accepted", "opened")
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 

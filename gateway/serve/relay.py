@@ -8,17 +8,15 @@ are checked.
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, assert_never
 
-import cbor2
 import msgspec
 import trio
 from cachetools import LRUCache
 
 from gateway.config import Config
-from gateway.facts import SALT_BYTES
 from gateway.limits.nostr import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.limits.views import SCAN_ROWS
 from gateway.nostr import message as wire
@@ -30,14 +28,29 @@ from gateway.nostr.info import Presentation, document
 from gateway.nostr.policy import Sender
 from gateway.nostr.reader import Reader
 from gateway.nostr.search import score
-from gateway.nostr.session import Count, Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
+from gateway.nostr.session import (
+    Compare,
+    CompareEnd,
+    CompareOn,
+    Comparison,
+    Count,
+    Effect,
+    Replicate,
+    Send,
+    Session,
+    Store,
+    Subscribe,
+    Unsubscribe,
+)
 from gateway.replication.grant import Grant
 from gateway.serve.clock import Clock
+from gateway.serve.comparing import Comparing, ComparisonRefused, Comparisons
 from gateway.serve.intake import GOOD, Intake
 from gateway.serve.ledger import Ledger
 from gateway.serve.live import LiveRows, Subscription
 from gateway.serve.metrics import Metrics
 from gateway.serve.refusals import Refusals
+from gateway.serve.shown import identities, shown
 from gateway.serve.socket import Socket
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
@@ -79,6 +92,7 @@ class NostrService:
         self.verifier = Verifier()
         self.live = LiveRows(ledger, config.relay.private_kinds)
         self.scan = EventScan(view)
+        self.comparisons = Comparisons()
         self.intake = Intake(config.relay, clock, ledger, self.verifier, self.live.deliver)
 
     def account(self, address: str) -> Account:
@@ -144,6 +158,7 @@ class Connection:
         )
         self._open: dict[str, Subscription] = {}
         self._replica: Replica | None = None
+        self._comparing = Comparing(service.comparisons)
 
     def challenge(self) -> None:
         """Send what an AUTH must answer, unless it was sent."""
@@ -163,6 +178,7 @@ class Connection:
         for subscription in self._open.values():
             self._service.live.close(self._grant.relay_key, subscription)
         self._open.clear()
+        self._comparing.leave()
         if self._replica is not None:
             self._replica.leave()
 
@@ -180,6 +196,9 @@ class Connection:
             case Count(sub_id, filters):
                 await self._until_storing_below(1)
                 await self._count(sub_id, filters)
+            case Compare() | CompareOn() | CompareEnd():
+                await self._until_storing_below(1)
+                await self._compare(effect)
             case Unsubscribe(sub_id):
                 await self._end(sub_id)
             case Replicate(texts):
@@ -285,12 +304,8 @@ class Connection:
         service, most = self._service, self._service.limits.search_events_max
         wide = msgspec.structs.replace(asked, limit=None)
         for page in service.scan.pages(self._grant.relay_key, [wide], seq_end, most, most, reader=reader):
-            payloads = service.log.payloads([row.seq for row in page]) if page else ()
-            for row, payload in zip(page, payloads, strict=True):
-                raw = b"" if payload is None else event_json(payload)
-                event = stored_event(raw) if raw else None
-                if event is not None and asked.matches(event) and reader.may_read(event):
-                    yield score(asked.search or (), event.content), row, raw.decode()
+            for row, raw in shown(service.log, page, (asked,), reader):
+                yield score(asked.search or (), stored_event(raw).content), row, raw.decode()
             await trio.lowlevel.checkpoint()
 
     async def _count(self, sub_id: str, filters: Sequence[Filter]) -> None:
@@ -314,22 +329,39 @@ class Connection:
         hll = None if registers is None else registers.hex
         self._socket.send(wire.counted(sub_id, min(number, most), approximate=number > most, hll=hll))
 
+    async def _compare(self, effect: Comparison) -> None:
+        """Carry a comparison on (NIP-77); whatever ends it before its time is said."""
+        if isinstance(effect, CompareEnd):
+            self._comparing.end(effect.sub_id)
+            return
+        try:
+            if isinstance(effect, Compare):
+                await self._begin_to_compare(effect)
+            text = self._comparing.answer(effect.sub_id, effect.message)
+        except ComparisonRefused as refused:
+            self._session.compared(effect.sub_id)
+            self._send(refused.text, "comparison")
+            return
+        self._socket.send(text)
+        await self._socket.flushed()
+
+    async def _begin_to_compare(self, effect: Compare) -> None:
+        """Take together what the filter finds for this reader, as it is stored now."""
+        service, asked, reader = self._service, effect.filter, self._reader()
+        service.metrics.relay_requests.labels("relay").inc()
+        most = service.limits.compare_events_max
+        pages = service.scan.pages(
+            self._grant.relay_key, [asked], service.view.position, most + 1, most + 1, reader=reader
+        )
+        await self._comparing.begin(effect.sub_id, identities(service.log, pages, (asked,), reader), most)
+
     async def _send_page(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader
     ) -> None:
         """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
         texts: list[str] = []
         waiting = 0
-        tagged = any(one.tags for one in filters)
-        for row, payload in zip(
-            page, self._service.log.payloads([row.seq for row in page]) if page else (), strict=True
-        ):
-            if payload is None:  # erased since it was indexed
-                continue
-            raw = event_json(payload)
-            # The view finds tags by hash: of what they let through, the event itself has the last word.
-            if (tagged or row.kind in reader.private) and not _shows(stored_event(raw), filters, reader):
-                continue
+        for _, raw in shown(self._service.log, page, filters, reader):
             texts.append(subscription.frame(raw.decode()))
             waiting += len(texts[-1])
             if waiting > STORED_BYTES:
@@ -338,14 +370,3 @@ class Connection:
                 texts, waiting = [], 0
         self._socket.send_many(texts)
         await self._socket.flushed()
-
-
-def _shows(event: Event, filters: Iterable[Filter], reader: Reader) -> bool:
-    return reader.may_read(event) and any(one.matches(event) for one in filters)
-
-
-def event_json(payload: bytes) -> bytes:
-    """Give an event as it was stored: in every version of the fact it is the last field."""
-    raw = cbor2.loads(payload[SALT_BYTES:])[-1]
-    assert isinstance(raw, bytes)
-    return raw

@@ -44,13 +44,14 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
         "policy",
         "admins",
         "search_events_max",
+        "compare_events_max",
     }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}
 
 
 def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
     shown = json.loads(document(Relay(), Presentation("My relay", restricted=True), "1.0"))
-    assert shown["supported_nips"] == [1, 2, 9, 11, 17, 40, 42, 45, 50, 59, 62, 65, 67, 70]
+    assert shown["supported_nips"] == [1, 2, 9, 11, 17, 40, 42, 45, 50, 59, 62, 65, 67, 70, 77]
     assert shown["name"] == "My relay"
     assert shown["version"] == "1.0"
     assert "contact" not in shown
@@ -69,6 +70,7 @@ def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
         (Relay(private_kinds=(1_059, 21_059, 4)), 17, True),
         (Relay(), 86, False),
         (Relay(search_events_max=0), 50, False),
+        (Relay(compare_events_max=0), 77, False),
         (Relay(admins=("0" * 64,)), 86, True),
         (Relay(admins=("0" * 64,)), 98, True),
     ],

@@ -9,10 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Relay
+from gateway.limits.mirror import NEG_OPEN_MAX
 from gateway.limits.nostr import AUTH_SKEW_S_MAX
 from gateway.nostr import session as module
 from gateway.nostr.account import Account, Budget
-from gateway.nostr.session import Effect, Replicate, Send, Session, Store, Subscribe, Unsubscribe
+from gateway.nostr.filter import Filter
+from gateway.nostr.session import (
+    Compare,
+    CompareEnd,
+    CompareOn,
+    Effect,
+    Replicate,
+    Send,
+    Session,
+    Store,
+    Subscribe,
+    Unsubscribe,
+)
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed, signed_fields
 
 LIMITS = Relay(subscriptions_max=2, filters_max=2, subid_chars_max=8)
@@ -226,3 +239,82 @@ def test_values_of_all_open_filters_are_bounded_and_a_closed_one_gives_its_back(
     assert [type(one) for one in take(session, ["REQ", "a", three], ["REQ", "b", three])] == [Subscribe, Send]
     assert [type(one) for one in take(session, ["REQ", "a", three, {}], ["REQ", "b", {}])] == [Subscribe, Subscribe]
     assert [type(one) for one in take(session, ["CLOSE", "a"], ["REQ", "a", three])] == [Unsubscribe, Subscribe]
+
+
+def refused(effects: list[Effect]) -> list[Any]:
+    assert isinstance(effects[-1], Send)
+    answer = json.loads(effects[-1].text)
+    assert answer[0] == "NEG-ERR"
+    return list(answer)
+
+
+def test_a_comparison_goes_on_until_it_is_closed_and_has_ids_of_its_own() -> None:
+    session = session_of()
+    [opened, asked, on] = take(
+        session, ["NEG-OPEN", "n", {"kinds": [1]}, "6100"], ["REQ", "n", {}], ["NEG-MSG", "n", "61"]
+    )
+    assert isinstance(opened, Compare)
+    assert (opened.sub_id, opened.message) == ("n", b"\x61\x00")
+    assert isinstance(asked, Subscribe)
+    assert on == CompareOn("n", b"\x61")
+    assert take(session, ["NEG-OPEN", "n", {}, 16, "61"])[0] == CompareEnd("n")  # strfry's older form has a size
+    assert take(session, ["NEG-CLOSE", "n"], ["NEG-CLOSE", "n"]) == [CompareEnd("n")]
+    assert refused(take(session, ["NEG-MSG", "n", "61"]))[2].startswith("closed: ")
+    assert "n" in session.open
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (["NEG-OPEN", "n", {"kinds": 1}, "61"], "invalid: "),
+        (["NEG-OPEN", "n", {}, "6"], "invalid: "),
+        (["NEG-OPEN", "n", {}], "invalid: "),
+        (["NEG-OPEN", "n", {"search": "x"}, "61"], "unsupported: "),
+        (["NEG-OPEN", "123456789", {}, "61"], "invalid: "),
+        (["NEG-OPEN", "n", {"kinds": [1_059]}, "61"], "auth-required: "),
+        (["NEG-MSG", "n"], "invalid: "),
+        (["NEG-MSG", "n", "xy"], "invalid: "),
+    ],
+)
+def test_what_is_wrong_with_a_comparison_ends_it_with_the_reason(frame: list[Any], reason: str) -> None:
+    session = session_of()
+    effects = take(session, ["NEG-OPEN", "n", {}, "61"], frame)
+    answer = refused(effects)
+    assert answer[1] == frame[1][:8]
+    assert answer[2].startswith(reason)
+    assert (CompareEnd("n") in effects) == (frame[1] == "n")
+
+
+@pytest.mark.parametrize("verb", ["NEG-OPEN", "NEG-MSG", "NEG-CLOSE"])
+def test_a_comparison_without_an_id_gets_a_notice(verb: str) -> None:
+    [effect] = take(session_of(), [verb])
+    assert isinstance(effect, Send)
+    assert json.loads(effect.text)[0] == "NOTICE"
+
+
+def test_comparisons_are_bounded_and_one_that_ended_by_itself_gives_its_place_back() -> None:
+    session = session_of()
+    for number in range(NEG_OPEN_MAX):
+        take(session, ["NEG-OPEN", f"n{number}", {}, "61"])
+    assert refused(take(session, ["NEG-OPEN", "more", {}, "61"]))[2].startswith("blocked: ")
+    session.compared("n0")
+    assert isinstance(take(session, ["NEG-OPEN", "more", {}, "61"])[0], Compare)
+    off = session_of(Relay(compare_events_max=0))
+    assert refused(take(off, ["NEG-OPEN", "n", {}, "61"]))[2].startswith("unsupported: ")
+
+
+def test_a_comparison_of_rows_is_the_mirrors_to_the_end() -> None:
+    session = session_of()
+    frames = [["NEG-OPEN", "n", {"relayID": "0" * 64}, "61"], ["NEG-MSG", "n", "61"], ["NEG-CLOSE", "n"]]
+    texts = [json.dumps(frame, separators=(",", ":")) for frame in frames]
+    assert take(session, *frames) == [Replicate((text,)) for text in texts]
+    assert take(session, ["NEG-OPEN", "n", {}, "61"]) == [Replicate((texts[2],)), Compare("n", Filter(), b"a")]
+    assert take(session, ["NEG-MSG", "n", "61"]) == [CompareOn("n", b"a")]
+    assert take(session, frames[0]) == [CompareEnd("n"), Replicate((texts[0],))]
+
+
+def test_a_comparison_that_comes_too_fast_is_ended_with_a_reason() -> None:
+    session = session_of(LIMITS, Account(Budget(messages_per_s=1)))
+    effects = take(session, ["NEG-OPEN", "n", {}, "61"], ["NEG-MSG", "n", "61"])
+    assert refused(effects)[2].startswith("rate-limited: ")
+    assert CompareEnd("n") in effects

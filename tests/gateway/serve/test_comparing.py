@@ -1,19 +1,17 @@
 """NIP-77 over the rows of a relayID, on real sockets, against sets compared outright; what ends one is said."""
 
-import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trio
 
-from gateway.limits.mirror import NEG_OPEN_MAX, NEG_ROWS_MAX
-from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
-from gateway.replication.filter import filter_of
-from gateway.replication.session import Compare, CompareEnd
+from gateway.limits.mirror import NEG_OPEN_MAX
+from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Item, Items
 from gateway.serve import comparing
 from gateway.serve.comparing import Comparing, ComparisonRefused, Comparisons
-from gateway.views.rows import RowsView
 from tests.gateway.serve.test_mirror import Client, connected, mirror_url, row, served
-from tests.worker import KEY, NAME, relay_id
+from tests.worker import NAME, relay_id
 
 RELAY_ID = relay_id(NAME)
 FIRST = "61"  # a message without ranges
@@ -80,40 +78,70 @@ async def test_what_ends_a_comparison_is_said_in_a_neg_err():
         assert gateway.gateway.mirror.comparisons.held == 0
 
 
-class Rows(RowsView):
-    """A view whose rows are made up."""
-
-    def identities(self, relay_key, each, visible, count):
-        yield from ([(1, bytes([page]) * 32)] * 10 for page in range(5))
+def pages() -> Iterator[list[Item]]:
+    yield from ([(1, bytes([page]) * 32)] * 10 for page in range(5))
 
 
-def comparison(sub_id: str = "n") -> Compare:
-    return Compare(sub_id, filter_of({"relayID": RELAY_ID}, limit_default=100, limit_max=100), b"\x61")
-
-
-async def test_too_many_rows_are_refused_with_the_number_that_is_not_and_nothing_stays_counted(monkeypatch):
-    everything = Comparisons(Rows(sqlite3.connect(":memory:")))
-    one, other = Comparing(everything, KEY), Comparing(everything, KEY)
-    await one.take(comparison(), frozenset({False}))
+async def test_too_much_is_refused_with_the_number_that_is_not_and_nothing_stays_counted(monkeypatch):
+    everything = Comparisons()
+    one, other = Comparing(everything), Comparing(everything)
+    await one.begin("n", pages(), 100)
     assert everything.held == 50
     monkeypatch.setattr(comparing, "NEG_ROWS_HELD_MAX", 80)
-    with pytest.raises(ComparisonRefused, match="blocked: too many rows are being compared"):
-        await other.take(comparison(), frozenset({False}))
+    with pytest.raises(ComparisonRefused, match="blocked: too much is being compared now"):
+        await other.begin("n", pages(), 100)
     assert everything.held == 50
-    monkeypatch.setattr(comparing, "NEG_ROWS_MAX", 40)
-    await one.take(CompareEnd("n"), frozenset({False}))
     with pytest.raises(ComparisonRefused, match=r"narrow the filter by time\",40\]") as refused:
-        await one.take(comparison(), frozenset({False}))
+        await one.begin("n", pages(), 40)
     assert refused.value.metric == "too-big"
     assert everything.held == 0
-    assert NEG_ROWS_MAX > 1_000_000
 
 
 async def test_a_connection_that_ends_lets_go_of_its_comparisons():
-    everything = Comparisons(Rows(sqlite3.connect(":memory:")))
-    one = Comparing(everything, KEY)
+    everything = Comparisons()
+    one = Comparing(everything)
     for name in ("a", "b"):
-        await one.take(comparison(name), frozenset({False}))
+        await one.begin(name, pages(), 100)
     assert everything.held == 100
+    one.end("a")
+    assert everything.held == 50
     one.leave()
     assert everything.held == 0
+
+
+async def test_a_comparison_that_is_cancelled_while_it_is_prepared_holds_nothing():
+    everything = Comparisons()
+    one = Comparing(everything)
+    with trio.CancelScope() as scope:
+
+        def endless() -> Iterator[list[Item]]:
+            for number in range(1 << 30):
+                yield [(number, bytes(32))]
+                if number == 5:
+                    scope.cancel()
+
+        await one.begin("n", endless(), 100)
+    assert scope.cancelled_caught
+    assert everything.held == 0
+    with pytest.raises(ComparisonRefused, match="closed: "):
+        one.answer("n", b"\x61")
+
+
+async def test_others_have_their_turn_between_two_pages():
+    everything = Comparisons()
+    turns: list[str] = []
+
+    def telling() -> Iterator[list[Item]]:
+        for number in range(20):
+            turns.append("page")
+            yield [(number, bytes(32))]
+
+    async def other() -> None:
+        while turns.count("page") < 20:
+            turns.append("other")
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Comparing(everything).begin, "n", telling(), 100)
+        nursery.start_soon(other)
+    assert "page,page,page" not in ",".join(turns)  # two tasks of one pass run in any order

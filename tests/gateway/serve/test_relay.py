@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
 from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX
+from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
 from gateway.nostr.info import Presentation
 from gateway.nostr.signature import Claim
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
-from gateway.serve.relay import NostrService, event_json
+from gateway.serve.relay import NostrService
+from gateway.serve.shown import event_json
 from gateway.views import events, eventscan
 from gateway.views.events import EventsView
 from gateway.views.moderation import ModerationView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.gateway.views.test_eventscan import FILTERS
-from tests.signing import ALICE, BOB, pubkey, signed_fields
+from tests.signing import ALICE, BOB, NOW_S, pubkey, signed_fields
 
 RELAY = "public-gateway:hyperbee"
 URL = "wss://us.example/relay"
@@ -470,3 +472,55 @@ async def test_batches_overlap_up_to_their_limit_and_then_nothing_more_is_read(m
         heard = await socket.hear("EOSE")
         assert sum(frame[0] == "OK" for frame in heard) == len(events_sent)
         assert len(ids(heard)) == len(events_sent)
+
+
+async def test_a_comparison_finds_both_differences_of_what_its_reader_may_see_and_nothing_else() -> None:
+    notes = [signed_fields(content=str(number), created_at=NOW_S - number) for number in range(100)]
+    hidden = signed_fields(BOB, 1_059, "", [["p", pubkey(ALICE)]])
+    ended = signed_fields(content="over soon", tags=[["expiration", "99999999999"]])
+    others = [signed_fields(BOB, 7, str(number)) for number in range(3)]
+    async with bench() as made:
+        await made.publish(*notes[:80], hidden, ended, *others)
+        socket = made.connect()
+        mine = [*notes[40:], hidden]
+        have, need = await compared(socket, mine, kinds=[1, 1_059])
+        assert have == {event["id"] for event in [*notes[80:], hidden]}
+        assert need == {event["id"] for event in [*notes[:40], ended]}
+        await made.prove(socket, ALICE)
+        assert hidden["id"] in (await compared(socket, [], kinds=[1, 1_059]))[1]
+        made.clock.advance(10**11)
+        assert ended["id"] not in (await compared(socket, [], kinds=[1]))[1]
+        newest = await compared(socket, [], kinds=[1], limit=5)
+        assert newest == (set(), {event["id"] for event in notes[:5]})
+        assert made.service.comparisons.held == 0
+
+
+async def test_a_comparison_that_is_too_large_is_refused_with_what_is_not_and_its_place_is_free_again() -> None:
+    async with bench(Relay(compare_events_max=3)) as made:
+        await made.publish(*(signed_fields(content=str(number)) for number in range(4)))
+        socket = made.connect()
+        for _ in range(9):
+            socket.say(["NEG-OPEN", "n", {}, "61"])
+            [[verb, sub_id, reason, most]] = await socket.hear("NEG-ERR")
+            assert (verb, sub_id, most) == ("NEG-ERR", "n", 3)
+            assert reason.startswith("blocked: ")
+        socket.say(["NEG-OPEN", "n", {"limit": 2}, "61"], ["NEG-OPEN", "m", {"until": 1}, "61"], ["NEG-MSG", "m", "00"])
+        assert [frame[0] for frame in await socket.hear("NEG-ERR")] == ["NEG-MSG", "NEG-MSG", "NEG-ERR"]
+        assert made.service.comparisons.held == 2
+        socket.close()
+        await socket.silence()
+        assert made.service.comparisons.held == 0
+
+
+async def compared(socket: FakeSocket, mine: list[dict[str, Any]], **asked: Any) -> tuple[set[str], set[str]]:
+    """What only we have, and what only the relay has."""
+    items = [(event["created_at"], bytes.fromhex(event["id"])) for event in mine]
+    asking = Initiator(Items(items), FRAME_BYTES_MIN)
+    socket.say(["NEG-OPEN", "n", asked, asking.first().hex()])
+    while True:
+        message = asking.learn(bytes.fromhex((await socket.hear("NEG-MSG"))[-1][2]))
+        if message is None:
+            socket.say(["NEG-CLOSE", "n"])
+            await socket.silence()
+            return {name.hex() for name in asking.have}, {name.hex() for name in asking.need}
+        socket.say(["NEG-MSG", "n", message.hex()])
