@@ -138,6 +138,28 @@ class Removed(Fact, frozen=True, array_like=True):
     reason: str
 
 
+class Published(Fact, frozen=True, array_like=True):
+    """An instance's document was fetched, verified a request, and is news: other keys, or old ones some hours later.
+
+    Public data; keys are SPKI DER. Where its server cannot be reached later, also after a restart, this one serves.
+    """
+
+    kind: ClassVar[str] = "instance.published"
+    domain: str
+    registration_key: bytes
+    webhook_key: bytes
+    tenant: str | None
+    fetched_ms: int
+
+
+class Revoked(Fact, frozen=True, array_like=True):
+    """An instance's server took its document back: ``reason`` gone (it says there is none) or invalid (no key in it)."""
+
+    kind: ClassVar[str] = "instance.revoked"
+    domain: str
+    reason: str
+
+
 # -- relays and tokens (relay-and-mirror.md §1–2) ---------------------------------------------------------------------
 
 

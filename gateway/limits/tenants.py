@@ -6,6 +6,13 @@ WELLKNOWN_WAIT_S = 5.0
 """Documents fetched at once: of instances that had a good one before, and of those that never had, apart, so that
 servers which are slow on purpose hold up strangers alone. One more waits so long: then the old document, or 429."""
 
+DOCUMENT_KEPT_MS = 6 * 3_600_000
+DOCUMENTS_PER_DAY = 8
+DOCUMENTS_KEPT_MAX = 10_000
+"""An instance's document that has not changed is recorded again so long after the last time, while it is used: after a
+restart the last good one serves for 18 to 24 hours. Of one domain so many a day are recorded: then, where keys change
+still, its last one is revoked until tomorrow. Domains that nobody configured: beyond so many, memory alone keeps one."""
+
 RESOLVING_MAX = 32
 """Threads that look up names of instances. A name server that never answers holds one for half a minute, and could
 else take all of trio's 40."""

@@ -97,6 +97,18 @@ def public_pem(key: PublicKey) -> str:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+def public_der(key: PublicKey) -> bytes:
+    """The SPKI DER: 91 bytes."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_from_der(der: bytes) -> PublicKey:
+    """Read back what `public_der` gave."""
+    key = serialization.load_der_public_key(der)
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
 def private_pem(key: PrivateKey) -> str:
     """The PKCS #8 PEM, unencrypted: what WebCrypto imports."""
     return key.private_bytes(

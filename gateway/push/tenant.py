@@ -54,6 +54,7 @@ class Directory:
         self._signers: dict[str, Signer] = {}
         self._quota = quota(push)
         self._quotas: dict[str, Quota] = {}
+        self._domains: dict[str, str] = {}
         slugs = {spelling(name): entry for name, entry in instances.items() if entry.domain}
         domains = {spelling(name): entry for name, entry in instances.items() if not entry.domain}
         for domain, entry in domains.items():
@@ -69,6 +70,7 @@ class Directory:
         self._signers[signer.tenant] = self._signers[signer.domain] = signer
         for tenant in {signer.tenant, signer.claimable} - {""}:
             self._quotas[tenant] = quota(push, entry)
+            self._domains[tenant] = signer.domain
 
     def quota(self, tenant: str) -> Quota:
         """What a tenant may use."""
@@ -80,8 +82,7 @@ class Directory:
 
     def domain(self, tenant: str) -> str:
         """Whose document a tenant's requests are verified with."""
-        signer = self._signers.get(tenant)
-        return tenant if signer is None else signer.domain
+        return self._domains.get(tenant, tenant)
 
     def is_pinned(self, tenant: str) -> bool:
         """Whether the configuration has the tenant's key."""

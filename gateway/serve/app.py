@@ -64,6 +64,7 @@ from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
 from gateway.views.moderation import ModerationView
 from gateway.views.nonces import NoncesView
+from gateway.views.documents import DocumentsView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
 from gateway.views.relays import Registered, RelaysView
@@ -77,6 +78,7 @@ VIEWS: tuple[type[TableView], ...] = (
     OutboxView,
     PushkeysView,
     UsageView,
+    DocumentsView,
     RelaysView,
     TokensView,
     RowsView,

@@ -37,6 +37,7 @@ from gateway.push.tenant import Signer
 from gateway.push.wellknown import PATH, WellKnown, judge
 from gateway.serve.httpclient import Answer, Connection, PeerFailed, client_context, secure
 from gateway.serve.inflight import Inflight
+from gateway.serve.lastgood import LastGood
 
 HTTPS = 443
 BUSY_S = 1  # so soon a document may be asked for again that was not, because too many others were
@@ -163,13 +164,16 @@ class _Entry:
     refetched_s: float = -math.inf
     is_known: bool = False  # whether there ever was a good document
     is_withdrawn: bool = False  # whether the server has said, since, that there is none
+    used_s: float = -math.inf  # when the document was fetched that last verified a request,
+    kept_s: float = -math.inf  # and the one that was last handed on to be kept
+    is_configured: bool = False
 
 
 class Documents:
     """Every instance's keys: pinned, cached or fetched."""
 
-    def __init__(self, fetch: Fetch, first_fetches_per_minute: int) -> None:
-        self._fetch = fetch
+    def __init__(self, fetch: Fetch, first_fetches_per_minute: int, last_good: LastGood | None = None) -> None:
+        self._fetch, self._last_good = fetch, last_good
         self._entries: LRUCache[str, _Entry] = LRUCache(WELLKNOWN_DOMAINS_MAX)
         self._inflight = Inflight()
         self._per_all = Buckets(first_fetches_per_minute / 60, first_fetches_per_minute, 1)
@@ -184,7 +188,7 @@ class Documents:
         """
         if signer.keys is not None:
             return signer.keys
-        entry = self._entries.get(signer.domain)
+        entry = self._entries.get(signer.domain) or self._recalled(signer.domain)
         if entry is not None and (found := _current(entry)):
             return found
         async with self._inflight.hold(("document", signer.domain)):
@@ -209,6 +213,32 @@ class Documents:
                 await self._refresh(entry, signer)
             return entry.keys if entry.keys is not used else None
 
+    def used(self, signer: Signer, keys: WellKnown) -> None:
+        """Hear that keys have verified a request: from then on `keep` may keep them."""
+        entry = self._entries.get(signer.domain)
+        if entry is not None and entry.keys is keys:
+            entry.used_s, entry.is_configured = entry.fetched_s, signer.configured
+
+    def keep(self, domain: str) -> None:
+        """Keep a document over a restart, if it was fetched and used since that was last done: once a fetch."""
+        entry = self._entries.get(domain)
+        if self._last_good is None or entry is None or entry.keys is None:
+            return
+        if entry.kept_s < entry.used_s == entry.fetched_s:
+            age_s = trio.current_time() - entry.fetched_s
+            if self._last_good.keep(domain, entry.keys, age_s, configured=entry.is_configured):
+                entry.kept_s = entry.fetched_s
+
+    def _recalled(self, domain: str) -> _Entry | None:
+        """What is known of a domain from before this run, or from before it was forgotten here."""
+        found = None if self._last_good is None else self._last_good.recall(domain)
+        if found is None:
+            return None
+        fetched_s = trio.current_time() - found.age_s
+        made = _Entry(found.keys, fetched_s, is_known=True, is_withdrawn=found.is_withdrawn, kept_s=fetched_s)
+        self._entries[domain] = made
+        return made
+
     def _spend(self, signer: Signer, source: str) -> None:
         if signer.configured:
             return
@@ -222,7 +252,9 @@ class Documents:
         try:
             body = await self._fetched(entry, signer)
         except PushRefused as refused:
-            entry.is_withdrawn |= isinstance(refused, Withdrawn)
+            if isinstance(refused, Withdrawn):
+                entry.is_withdrawn = True
+                self._taken_back(signer, "gone")
             entry.failure = refused
             entry.again_s = trio.current_time() + (refused.retry_after_s or WELLKNOWN_FAILED_S)
             return
@@ -233,6 +265,11 @@ class Documents:
         except PushRefused as refused:
             # It was fetched and holds no valid key: whatever we had is revoked by that.
             entry.keys, entry.failure, entry.again_s = None, refused, entry.fetched_s + WELLKNOWN_FAILED_S
+            self._taken_back(signer, "invalid")
+
+    def _taken_back(self, signer: Signer, reason: str) -> None:
+        if self._last_good is not None:
+            self._last_good.revoke(signer.domain, reason)
 
     async def _fetched(self, entry: _Entry, signer: Signer) -> bytes:
         places = self._known if entry.is_known or signer.configured else self._strangers
@@ -249,7 +286,7 @@ class Documents:
 
     def standing(self, domain: str) -> dict[str, object]:
         """Say for an operator how an instance's document stands; nothing where it was not asked for so far."""
-        entry = self._entries.get(domain)
+        entry = self._entries.get(domain) or self._recalled(domain)
         if entry is None:
             return {"state": "not fetched yet"}
         now_s = trio.current_time()

@@ -39,6 +39,7 @@ from gateway.serve.dispatch import Dispatcher
 from gateway.serve.fcm import Sender, read_accounts
 from gateway.serve.fetch import Documents, Fetch, Fetcher
 from gateway.serve.inflight import Inflight
+from gateway.serve.lastgood import LastGood
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
 from gateway.serve.receipts import receipt
@@ -64,7 +65,8 @@ class PushService:
         self._push, self._clock, self._ledger, self._metrics = config.push, clock, ledger, metrics
         self._devices, self._nonces, self._outbox = _views(ledger)
         self._directory = Directory(config.push, config.instances)
-        self._documents = Documents(fetch or Fetcher(), config.push.first_fetches_per_minute)
+        fetches, last_good = config.push.first_fetches_per_minute, LastGood(clock, ledger)
+        self._documents = Documents(fetch or Fetcher(), fetches, last_good)
         self.ways = Ways(config, clock)
         self._inflight = Inflight()
         self._per_address = _per_minute(config.push.rate_per_address)
@@ -294,12 +296,13 @@ class PushService:
         signature = signature_bytes(envelope.signature)
         keys: WellKnown | None = await self._documents.keys(signer, source)
         assert keys is not None
-        if verifies(key(keys), signature, envelope.canonical):
-            return signer.tenant_by(keys)
-        keys = await self._documents.refetched(signer, keys)
-        if keys is not None and verifies(key(keys), signature, envelope.canonical):
-            return signer.tenant_by(keys)
-        raise PushRefused(401, "signature-invalid", "The signature does not verify with the instance's public key.")
+        if not verifies(key(keys), signature, envelope.canonical):
+            keys = await self._documents.refetched(signer, keys)
+            if keys is None or not verifies(key(keys), signature, envelope.canonical):
+                sentence = "The signature does not verify with the instance's public key."
+                raise PushRefused(401, "signature-invalid", sentence)
+        self._documents.used(signer, keys)
+        return signer.tenant_by(keys)
 
     async def _record(self, fact: Fact, tenant: str, user: str) -> int:
         """Record one personal fact, durable and applied, under its user's pseudonym; give its seq."""
@@ -311,6 +314,7 @@ class PushService:
         await self._ledger.log.room()
         salt = self._clock.random_bytes(SALT_BYTES)
         made = draft(fact, ts_ns=self._clock.now_ns(), subject=self._pseudonym(tenant, user), salt=salt)
+        self._documents.keep(self._directory.domain(tenant))
         seq, ticket = self._ledger.submit([made])
         enqueued(seq)
         return ticket

@@ -16,7 +16,7 @@ from eventlog.record import Record
 from gateway.config import FCM, Config, Project, Push
 from gateway.config import Instance as Entry
 from gateway.errors import PushRefused
-from gateway.facts import Accepted, Registered, Settled
+from gateway.facts import Accepted, Published, Registered, Revoked, Settled
 from gateway.push.tenant import SECRET_NEVER, Signer
 from gateway.serve.clock import SystemClock
 from gateway.serve.fake_fcm import Fake, serve_fake, service_account
@@ -25,6 +25,7 @@ from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.push import PushService
 from gateway.views.devices import DevicesView
+from gateway.views.documents import DocumentsView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
 from gateway.views.usage import UsageView
@@ -115,7 +116,7 @@ async def gateway(
             "data": str(tmp_path),
         }
         documents, metrics = Documents(), Metrics()
-        async with memory_ledger(DevicesView, NoncesView, OutboxView, UsageView, log=log) as ledger:
+        async with memory_ledger(DevicesView, DocumentsView, NoncesView, OutboxView, UsageView, log=log) as ledger:
             service = PushService(Config(**fields), SystemClock(), ledger, metrics, documents)
             app = QuartTrio("test")
             failures(app, metrics)
@@ -178,7 +179,7 @@ async def test_the_same_envelope_again_changes_nothing_and_another_with_its_nonc
         assert len(g.records(Registered.kind)) == 1
         other = await g.register(nonce=envelope["nonce"], userId="mallory")
         assert code(other) == (409, "nonce-reused")
-        assert len(g.log.records) == 1
+        assert [record.kind for record in g.log.records] == [Published.kind, Registered.kind]
 
 
 async def test_an_older_envelope_is_answered_superseded_and_undoes_nothing(tmp_path: Path) -> None:
@@ -439,6 +440,47 @@ async def test_a_rotated_key_is_found_by_one_fetch_more(tmp_path: Path) -> None:
         for _ in range(5):
             assert code(await g.notify(who=TAKOS)) == (401, "signature-invalid")
         assert g.documents.asked[TAKOS.domain] == 2
+
+
+async def test_an_instance_whose_site_is_down_while_the_gateway_restarts_is_known_by_its_last_document(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as g:
+        await g.register()
+        rotated = Instance(TAKOS.domain)
+        g.documents.bodies[TAKOS.domain] = rotated.document()
+        assert (await g.notify(rotated.event(now()), rotated))[1]["delivered"] == 1
+        assert len(g.records(Published.kind)) == 2
+        log = g.log
+    async with gateway(tmp_path, log=log) as g:
+        g.documents.bodies.clear()
+        assert (await g.notify(rotated.event(now()), rotated))[1]["delivered"] == 1
+        assert code(await g.notify(who=TAKOS)) == (401, "signature-invalid")  # the key that was rotated away
+        assert code(await g.notify(EVIL.event(now()), EVIL)) == (502, "well-known-unreachable")
+
+
+async def test_a_document_is_kept_only_with_something_that_it_verified(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as g:
+        assert code(await g.notify(who=Instance(TAKOS.domain))) == (401, "signature-invalid")
+        assert g.log.records == []
+        await g.register()
+        await g.notify()
+        assert [record.kind for record in g.log.records[:2]] == [Published.kind, Registered.kind]
+        assert len(g.records(Published.kind)) == 1
+
+
+async def test_a_document_without_a_key_revokes_what_was_kept_also_after_a_restart(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as g:
+        await g.register()
+        g.documents.bodies[TAKOS.domain] = b"{}"
+        assert code(await g.notify(who=Instance(TAKOS.domain))) == (401, "signature-invalid")
+        with trio.fail_after(30):
+            while not g.records(Revoked.kind):  # noqa: ASYNC110 - nobody is told of it
+                await trio.sleep(0.005)
+        log = g.log
+    async with gateway(tmp_path, log=log) as g:
+        g.documents.bodies.clear()
+        assert code(await g.notify()) == (502, "well-known-unreachable")
 
 
 async def test_when_the_log_fails_the_answer_is_503_and_nothing_is_sent(tmp_path: Path) -> None:
