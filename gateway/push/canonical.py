@@ -44,53 +44,59 @@ def _constant(text: str) -> NoReturn:
     _malformed(f"The JSON holds {text}, which is not JSON.")
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Read one JSON object from UTF-8 bytes; raise PushRefused 400 ``malformed-json`` or ``duplicate-key``."""
+    try:
+        text = body.decode()
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        _malformed("The body is not valid JSON in UTF-8.")
+    if not isinstance(value, dict):
+        _malformed("The body is not a JSON object.")
+    _judge(value, 0)
+    if "\\" in text:  # else nothing was escaped, and UTF-8 and JSON have let none of these pass
+        _judge_texts(value)
+    return value
+
+
+def _judge(value: dict[str, Any] | list[Any], depth: int) -> None:
+    """Refuse what is nested too deep, and arrays inside arrays."""
+    if depth >= JSON_DEPTH_MAX:
+        _malformed(f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.")
+    for member in value.values() if isinstance(value, dict) else value:
+        if isinstance(member, dict | list):
+            if isinstance(value, list) and isinstance(member, list):
+                _malformed("The JSON holds an array directly inside an array.")
+            _judge(member, depth + 1)
+
+
+def _judge_texts(value: object) -> None:
+    """Refuse texts without a spelling in UTF-8, and keys that the original would leave unescaped."""
+    match value:
+        case str():
+            _judge_text(value)
+        case dict():
+            for key, member in value.items():
+                if _KEY_REFUSED.search(key):
+                    _malformed("The JSON holds a key with a quote, a backslash or a control character.")
+                _judge_text(key)
+                _judge_texts(member)
+        case list():
+            for member in value:
+                _judge_texts(member)
+        case _:
+            pass
+
+
 def _judge_text(text: str) -> None:
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
             _malformed("The JSON holds half a surrogate pair.")
-
-
-def _judge(value: object, depth: int) -> None:
-    match value:
-        case str():
-            _judge_text(value)
-        case dict():
-            if depth >= JSON_DEPTH_MAX:
-                _malformed(f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.")
-            for key, member in value.items():
-                if _KEY_REFUSED.search(key):
-                    _malformed("The JSON holds a key with a quote, a backslash or a control character.")
-                _judge_text(key)
-                _judge(member, depth + 1)
-        case list():
-            if depth >= JSON_DEPTH_MAX:
-                _malformed(f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.")
-            for member in value:
-                if isinstance(member, list):
-                    _malformed("The JSON holds an array directly inside an array.")
-                _judge(member, depth + 1)
-        case _:
-            pass
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """Read one JSON object from UTF-8 bytes; raise PushRefused 400 ``malformed-json`` or ``duplicate-key``."""
-    try:
-        value = json.loads(
-            body.decode(),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_real,
-            parse_constant=_constant,
-        )
-    except (ValueError, RecursionError):
-        _malformed("The body is not valid JSON in UTF-8.")
-    if not isinstance(value, dict):
-        _malformed("The body is not a JSON object.")
-    _judge(value, 0)
-    return value
 
 
 def number_text(number: float) -> str:
@@ -140,7 +146,7 @@ def _text(value: object) -> str:
         case False:
             return "false"
         case dict():
-            return "{" + ",".join(f'"{key}":{_text(value[key])}' for key in _sorted(value)) + "}"
+            return "{" + ",".join([f'"{key}":{_text(value[key])}' for key in _sorted(value)]) + "}"
         case list():
             return "[" + ",".join(map(_text, value)) + "]"
         case int() | float():

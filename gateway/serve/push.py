@@ -333,13 +333,15 @@ class PushService:
 def _counted(serve: Serve, counter: Counter) -> Handler:
     """Read the two headers, serve, and count what came of it."""
 
+    duplicate, accepted = counter.labels("duplicate"), counter.labels("accepted")
+
     async def handler(body: bytes, header: Callable[[str], str], source: str) -> Answer:
         try:
             answer = await serve(body, header("X-Push-Signature"), header("X-Push-Secret"), source)
         except PushRefused as refused:
             counter.labels(refused.code).inc()
             raise
-        counter.labels("duplicate" if answer["duplicate"] else "accepted").inc()
+        (duplicate if answer["duplicate"] else accepted).inc()
         return answer
 
     return handler
