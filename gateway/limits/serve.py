@@ -32,6 +32,9 @@ CONNECTIONS_SPARE = 64
 DESCRIPTORS_SPARE = 256
 """Open files beyond connections: views (three each), log segments, FCM and well-known connections."""
 
+FRAME_HEADS_KEPT = 8_192
+"""Sizes of messages whose frame head is kept (100 bytes each): a head is found in a third of the time to make it."""
+
 GC_YOUNG_OBJECTS = 20_000
 """Allocations between two looks of the garbage collector at the youngest objects: a few MB of cycles at worst."""
 

@@ -1,5 +1,8 @@
 """One WebSocket connection of a client: websockets' Sans-I/O protocol (RFC 6455) over a trio stream.
 
+Text in whole frames, which is nearly all there is, passes the protocol by (`gateway.serve.framing`); the protocol gets
+every other frame whole, so that it always stands between two frames when a text goes past it.
+
 All messages of one 64 KiB read are handed over together, and everything that is sent before the next checkpoint goes
 out in one write: that is where the factor of ten against a task switch and a system call per message comes from.
 Invariants: frames leave in the order of `send`; at most ``unread_bytes_max`` bytes wait for a peer that does not read;
@@ -8,7 +11,7 @@ This module must not know paths, tokens, nostr or the log. Compression is never 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from urllib.parse import parse_qsl
 
 import trio
@@ -18,6 +21,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S, READ_BYTES, WRITE_BYTES, WRITE_S_MAX
+from gateway.serve.framing import frame_end, text_frame, whole_texts
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 REASON_BYTES_MAX = 123  # a control frame holds 125 bytes, two of them the code (RFC 6455 §5.5)
@@ -51,6 +55,8 @@ class Socket:
         self._unread_bytes_max = unread_bytes_max
         self._reading: trio.CancelScope | None = None
         self._pinged = False
+        self._in = bytearray()  # what was read and belongs to a frame that is not all here
+        self._messages: list[str | bytes] = []  # read and not handed over
         self._part: bytearray | None = None  # a fragmented message so far; joined, so that empty fragments cost nothing
         self._part_opcode = Opcode.TEXT
         self._out: deque[bytes] = deque()
@@ -97,7 +103,7 @@ class Socket:
                 self._rest = b""
             elif self.is_open:
                 await self._read(PING_IDLE_S)
-            messages = self._messages()
+            messages, self._messages = self._messages, []
             if messages:
                 return messages
             if not self.is_open:
@@ -128,26 +134,39 @@ class Socket:
 
     def _receive(self, data: bytes | bytearray) -> None:
         if data:
-            self._protocol.receive_data(data)
+            self._in += data
+            self._take_in()
         else:
             self._protocol.receive_eof()
         self._flush()
 
-    def _messages(self) -> list[str | bytes]:
+    def _take_in(self) -> None:
+        """Take messages and frames off what was read, as far as they are all here; when closing, the protocol's all."""
+        buffer, at = self._in, 0
+        while at < len(buffer):
+            if self.is_open and self._part is None:
+                texts, at = whole_texts(buffer, at, self.max_bytes)
+                self._messages += texts
+            end = frame_end(buffer, at, self.max_bytes) if self.is_open else len(buffer)
+            if end is None:
+                break
+            self._protocol.receive_data(bytes(buffer[at:end]))
+            self._take_frames()
+            at = end
+        del buffer[:at]
+
+    def _take_frames(self) -> None:
         """Join the frames received into messages; bad UTF-8 fails the connection with 1007 (RFC 6455 §8.1)."""
-        messages: list[str | bytes] = []
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and not (event.opcode & 0x8):  # not a control frame
                 data = self._joined(event)
                 if data is None:
                     continue
                 try:
-                    messages.append(data.decode() if self._part_opcode is Opcode.TEXT else bytes(data))
+                    self._messages.append(data.decode() if self._part_opcode is Opcode.TEXT else bytes(data))
                 except UnicodeDecodeError:
                     self._protocol.fail(1007, "invalid UTF-8")
-                    self._flush()
                     break
-        return messages
 
     def _joined(self, frame: Frame) -> bytes | bytearray | None:
         """The message that this frame completes, if it does."""
@@ -172,11 +191,14 @@ class Socket:
 
     def send_many(self, texts: Iterable[str]) -> None:
         """Enqueue text messages, in order; they share writes with all that is enqueued before the next checkpoint."""
-        if not self.is_open:
-            return
-        for text in texts:
-            self._protocol.send_text(text.encode())
-        self._flush()
+        self.send_frames([text_frame(text.encode()) for text in texts])
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        """Enqueue messages that were framed already (`text_frame`): what goes to many sockets is framed once."""
+        if self.is_open and frames:
+            self._out += frames
+            self._queued_bytes += sum(map(len, frames))
+            self._flush()
 
     async def flushed(self) -> None:
         """Wait until all that was enqueued so far is with the kernel, or the socket is no longer open."""
@@ -272,7 +294,7 @@ class Socket:
         """Wait for the peer's close frame and our last byte; of a failed connection, drop what still comes."""
         while self._protocol.state is not State.CLOSED and not self._shaken():
             await self._read(CLOSE_S_MAX)
-            self._protocol.events_received()
+            self._messages.clear()
         await self._written.wait()
 
     def _shaken(self) -> bool:
