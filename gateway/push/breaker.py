@@ -86,6 +86,10 @@ class Breaker:
         self._ramp_ms = self._level_ms = now_ms
         self._level = 1.0
 
+    def is_open(self, now_ms: int) -> bool:
+        """Whether nothing may begin for a time that is known."""
+        return self.state == "open" and now_ms < self._until_ms
+
     def next_ms(self, now_ms: int) -> int | None:
         """When it may admit a send by itself; None where that is not a matter of time."""
         match self.state:

@@ -13,7 +13,16 @@ _HTTP_CLASSES = tuple(f"http-{hundred}xx" for hundred in range(1, 10))
 # Ours, FCM's error codes as `gateway.push.fcm` spells them, then Apple's.
 _KNOWN = frozenset(
     (
-        *("braked", "crowded", "device-quota-exceeded", "device-rate", "endpoint-refused", "erased", "gone"),
+        *(
+            "braked",
+            "crowded",
+            "deregistered",
+            "device-quota-exceeded",
+            "device-rate",
+            "endpoint-refused",
+            "erased",
+            "gone",
+        ),
         *("invalid-token", "no-project", "not-authorised", "permission-denied", "quota-exceeded", "redirected"),
         *("resting", "sender-id-mismatch", "timeout", "too-large", "unauthenticated", "unreachable", "unregistered"),
         *("internal", "invalid-argument", "third-party-auth-error", "unavailable", "unspecified-error"),

@@ -8,7 +8,7 @@ breaker, and comes back slowly. This module must not know requests, signatures, 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import trio
 from cachetools import LRUCache
 
 from eventlog.record import Record
-from gateway.facts import Accepted, Deferred, Settled, fact_of
+from gateway.facts import Accepted, Deferred, Deregistered, Settled, fact_of
 from gateway.limits.push import (
     DEVICE_PER_HOUR,
     DEVICE_PER_MINUTE,
@@ -30,6 +30,7 @@ from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
+from gateway.push.target import identity
 from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
 from gateway.serve.clock import Clock
@@ -38,12 +39,14 @@ from gateway.serve.metrics import Metrics
 from gateway.serve.pushfigures import PushFigures
 from gateway.serve.settler import Alarms, Ended, Settler
 from gateway.serve.wayout import NotNow, WayOut
+from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 
 TEXTS_MAX = 4096  # notifications whose text is kept at hand between acceptance and sending
 UNSETTLED_MAX = 2048  # outcomes waiting for the disk; beyond, nothing more is sent
 DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
 EXPIRED_BATCH = 1000  # expired deliveries settled in one record batch
+TAKEN_ALONG = 1000  # deliveries settled at once with a device that is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +74,17 @@ class Dispatcher:
         slots: int,
         classes: TenantClasses | None = None,
     ) -> None:
-        outbox = ledger.views["outbox"]
+        outbox, devices = ledger.views["outbox"], ledger.views["devices"]
         assert isinstance(outbox, OutboxView)
+        assert isinstance(devices, DevicesView)
+        self._devices = devices
         self._outbox, self._ledger, self._ways, self._clock, self._metrics = outbox, ledger, ways, clock, metrics
         self._slots, self._turns = slots, Turns(outbox, slots)
         self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())
         self._texts: LRUCache[int, _Text] = LRUCache(TEXTS_MAX)
         self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
         self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+        self._probes: dict[str, int] = {}  # by project, the accepted seq of its last probe
         self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
         self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
         self._alarms = Alarms()
@@ -101,7 +107,8 @@ class Dispatcher:
     async def progress(self, accepted_seq: int) -> None:
         """Wait until all targets of a notification have an outcome, a deferral included, and the views show it.
 
-        After a restart each outcome counts. The caller has a deadline.
+        After a restart each outcome counts, and a breaker that opens wakes everybody: look again. The caller has a
+        deadline.
         """
         lot = self._progress[accepted_seq]
         try:
@@ -109,6 +116,25 @@ class Dispatcher:
         finally:
             if not lot:
                 self._progress.pop(accepted_seq, None)
+
+    def is_stopped(self, projects: Iterable[str], accepted_seq: int = -1) -> bool:
+        """Whether breakers hold up all of these projects, so that there is nothing to wait for now.
+
+        While one is probed that is so for all but the notification that it is probed with.
+        """
+        now_ms = self._clock.now_ms()
+        for project in projects:
+            breaker = self.breakers.get(project)
+            probed = breaker and breaker.state == "probing" and self._probes.get(project) != accepted_seq
+            if not breaker or not (probed or breaker.is_open(now_ms)):
+                return False
+        return True
+
+    def is_resting(self, accepted_seq: int) -> bool:
+        """Whether all that is pending of a notification waits for a later time, or for breakers."""
+        if self._outbox.is_deferred(accepted_seq, self._clock.now_ms()):
+            return True
+        return self.is_stopped(self._outbox.projects(accepted_seq), accepted_seq)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send for ever. Cancelled: nothing more is begun, and sends in flight have `DRAIN_S` to end and be settled.
@@ -153,7 +179,11 @@ class Dispatcher:
         """Take in what the ledger has just applied: newly accepted deliveries queue up."""
         count = 0
         for record in records:
-            if record.kind == Accepted.kind:
+            if record.kind == Deregistered.kind:
+                fact = fact_of(record)
+                if isinstance(fact, Deregistered):
+                    self._take_along(fact.tenant, fact.target_kind, fact.target, "deregistered")
+            elif record.kind == Accepted.kind:
                 fact = fact_of(record)
                 if isinstance(fact, Accepted) and fact.targets:
                     self._outstanding[record.seq] = len(fact.targets)
@@ -224,7 +254,7 @@ class Dispatcher:
                 continue
             if self._turns.are_due and self._idle:
                 self._rouse(1)
-            begun = self.breakers[delivery.project].began(now_ms)
+            begun = self._begin(delivery, now_ms)
             self._flying += 1
             try:
                 await self._deliver(delivery, begun)
@@ -238,6 +268,13 @@ class Dispatcher:
         if self._settler.unsettled >= UNSETTLED_MAX or self._ledger.failure is not None:
             return None
         return self._turns.next(now_ms, lambda project: self.breakers[project].admits(now_ms))
+
+    def _begin(self, delivery: Delivery, now_ms: int) -> int:
+        breaker = self.breakers[delivery.project]
+        begun = breaker.began(now_ms)
+        if breaker.state == "probing":
+            self._probes[delivery.project] = delivery.seq
+        return begun
 
     async def _deliver(self, delivery: Delivery, begun: int) -> None:
         try:
@@ -307,6 +344,9 @@ class Dispatcher:
             self._alarms.sound(project, f"breaker: {breaker.state}")
             self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
             self._timing.unpark_all()
+            if breaker.state == "open":
+                for lot in self._progress.values():
+                    lot.unpark_all()
 
     def _end(self, delivery: Delivery, decision: Decision) -> None:
         """Hand an outcome to the settler."""
@@ -316,16 +356,34 @@ class Dispatcher:
 
     def _settled(self, ended: Sequence[Ended]) -> None:
         """Let go of what the views show as done, or as due later; what stood behind it comes forward."""
+        gone: dict[int, tuple[Delivery, str]] = {}
         for delivery, fact in ended:
             self._turns.forget(delivery)
             if isinstance(fact, Deferred):
                 self._timing.unpark_all()
             elif self._outbox.standing(delivery.device):
                 self._turns.mark(delivery.tenant, delivery.project)
+                if fact.outcome == "removed":
+                    gone[delivery.device] = delivery, fact.reason
             self._tell(delivery.seq)
+        for delivery, reason in gone.values():
+            self._take_along(delivery.tenant, delivery.target_kind, delivery.target, reason)
         if self._turns.are_due:
             self._rouse(len(ended))
         self._landing.unpark_all()
+
+    def _take_along(self, tenant: str, target_kind: str, target: str, reason: str) -> None:
+        """Settle what else waits for a device that is gone, unsent; the rest when the views show these as settled.
+
+        One 404 is enough for a device, and whoever has logged out is told nothing more. Not where it was registered
+        again meanwhile. What waits under another spelling of a subscription is sent, and answered for itself.
+        """
+        if self._devices.holder(tenant, target_kind, identity(target_kind, target)) is not None:
+            return
+        for one in self._outbox.of_device(device_number(tenant, target_kind, target), TAKEN_ALONG):
+            same = (one.tenant, one.target_kind, one.target) == (tenant, target_kind, target)
+            if same and self._turns.withdraw(one):
+                self._settler.end(one, settled(one, "removed", reason), remove=False)
 
     def _tell(self, accepted_seq: int) -> None:
         """Wake whoever waits for a notification, when its last target has an outcome."""

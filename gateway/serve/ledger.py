@@ -42,6 +42,11 @@ class Ticket:
         """Whether nobody need wait any longer: the views show the records, or the log failed."""
         return self._done.is_set()
 
+    @property
+    def is_applied(self) -> bool:
+        """Whether the records are durable and every view shows them."""
+        return self._done.is_set() and self._failure is None
+
     async def wait(self) -> None:
         """Wait until the records are durable and every view shows them; raises LogFailed if they never will be."""
         await self._done.wait()

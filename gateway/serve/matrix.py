@@ -217,9 +217,9 @@ class MatrixDoor:
             _add(answer["failed"], pushkey)
 
     def _under_way(self, one: _Asked) -> int | None:
-        """The record of what is being sent now; None where it is settled, or waits for a later time."""
+        """The record of what is being sent now; None where it is settled, or waits for a later time or a breaker."""
         found = self._outbox.figures(one.tenant, one.id)
-        if found is None or not found.pending or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
+        if found is None or not found.pending or self._dispatcher.is_resting(found.seq):
             return None
         return found.seq
 

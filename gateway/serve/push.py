@@ -213,9 +213,10 @@ class PushService:
             self.dispatcher.known(seq, read.notification, dry_run=read.dry_run)
 
         ticket = await self._submit(fact, tenant, read.user, enqueued)
-        with trio.CancelScope(deadline=deadline if targets else -math.inf) as waiting:
+        waits = targets and not self.dispatcher.is_stopped(to.project for to in targets)
+        with trio.CancelScope(deadline=deadline if waits else -math.inf):
             await self.dispatcher.progress(ticket.seq_end - 1)
-        if waiting.cancelled_caught:
+        if not ticket.is_applied:
             await ticket.wait()
 
     def _targets(self, tenant: str, user: str) -> tuple[PushTarget, ...]:
@@ -240,9 +241,9 @@ class PushService:
             if not found.pending:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
-                if not self._outbox.is_deferred(found.seq, self._clock.now_ms()):  # else nobody would wake us
+                if not self.dispatcher.is_resting(found.seq):  # else nobody would wake us
                     await self.dispatcher.progress(found.seq)
-            if wait.cancelled_caught or self._outbox.is_deferred(found.seq, self._clock.now_ms()):
+            if wait.cancelled_caught or self.dispatcher.is_resting(found.seq):
                 await self._answer_early(tenant, notification_id)
 
     async def _answer_early(self, tenant: str, notification_id: str) -> None:

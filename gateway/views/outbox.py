@@ -153,6 +153,20 @@ class OutboxView(TableView):
         """How many deliveries of a device are still to do."""
         return self._behind[device]
 
+    def of_device(self, device: int, limit: int) -> list[Delivery]:
+        """The deliveries of a device that are still to do, first accepted first."""
+        rows = self.db.execute(
+            "SELECT seq, idx, tenant, project, target, target_kind, attempt, expires_ms, device FROM pending"
+            " WHERE device = ? ORDER BY seq, idx LIMIT ?",
+            (device, limit),
+        )
+        return [Delivery(*row) for row in rows]
+
+    def projects(self, accepted_seq: int) -> list[str]:
+        """The projects by which something of a notification is still to do."""
+        rows = self.db.execute("SELECT DISTINCT project FROM pending WHERE seq = ?", (accepted_seq,))
+        return [project for (project,) in rows]
+
     def is_deferred(self, accepted_seq: int, now_ms: int) -> bool:
         """Whether all that is pending of a notification waits for a later time."""
         row = self.db.execute("SELECT MIN(not_before_ms) FROM pending WHERE seq = ?", (accepted_seq,)).fetchone()

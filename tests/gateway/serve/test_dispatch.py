@@ -1,6 +1,7 @@
 """The dispatcher over a ledger in memory, a scripted FCM, and a clock that jumps: hours pass in milliseconds."""
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -9,11 +10,22 @@ import trio
 import trio.testing
 
 from eventlog.record import Draft
-from gateway.facts import Accepted, Deferred, Fact, PushTarget, Registered, Removed, Settled, draft, fact_of
+from gateway.facts import (
+    Accepted,
+    Deferred,
+    Deregistered,
+    Fact,
+    PushTarget,
+    Registered,
+    Removed,
+    Settled,
+    draft,
+    fact_of,
+)
 from gateway.push.content import Content
 from gateway.push.fcm import Braked, Delivered, Failed, Forbidden, Gone, Mismatched, Transient, Verdict
 from gateway.push.turns import Delivery
-from gateway.serve.dispatch import Dispatcher
+from gateway.serve.dispatch import TAKEN_ALONG, Dispatcher
 from gateway.serve.fcm import TokenUnavailable
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
@@ -368,3 +380,97 @@ async def test_at_the_end_a_send_that_hangs_is_not_waited_for(autojump_clock: tr
         began = trio.current_time()
     assert trio.current_time() - began < 2
     assert not w.facts(Settled)
+
+
+def registered(target: str, user: str = "u", **changes: Any) -> Draft:
+    fields: dict[str, Any] = {
+        "tenant": "a",
+        "user": user,
+        "target": target,
+        "target_kind": "token",
+        "issued_ms": BASE_MS,
+        "expires_ms": BASE_MS,
+        "nonce": target,
+        "digest": b"",
+        "signature": "",
+        "body": b"",
+    }
+    kind: type[Fact] = Deregistered
+    if not changes:
+        kind, fields = Registered, fields | {"platform": "", "app_id": "", "devices_max": 9}
+    return draft(kind(**fields | changes), ts_ns=CLOCK.now_ns(), subject=b"x", salt=b"s" * 16)
+
+
+async def test_a_dead_device_is_found_dead_once_and_takes_along_all_that_waits_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda target: Gone("unregistered") if target == "dead" else Delivered(), latency_s=1)
+    async with world(fcm) as w:
+        await w.ledger.record([registered("dead"), registered("alive")])
+        await w.ledger.record([w.accepted("dead", "alive") for _ in range(TAKEN_ALONG + 500)])
+        await w.accept("dead", tenant="b")
+        await trio.sleep(5)
+        assert fcm.targets.count("dead") == 2, "once for each tenant: to the other it is another device"
+        await trio.sleep(10_000)
+        assert w.queued == 0
+        assert fcm.targets.count("dead") == 2
+        assert fcm.targets.count("alive") == TAKEN_ALONG + 500
+        outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
+        assert outcomes[("removed", "unregistered")] == TAKEN_ALONG + 501
+        assert [fact.target for fact in w.facts(Removed)] == ["dead"]
+
+
+async def test_a_device_that_comes_back_while_its_queue_is_taken_along_gets_what_is_new(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    verdicts: dict[str, Verdict] = {"t": Gone("unregistered")}
+    fcm = Script(lambda target: verdicts[target])
+    async with world(fcm) as w:
+        await w.ledger.record([registered("t")])
+        await w.accept("t")
+        await trio.sleep(1)
+        verdicts["t"] = Delivered()
+        await w.ledger.record([registered("t")])
+        await w.accept("t")
+        await trio.sleep(1)
+        assert [fact.outcome for fact in w.facts(Settled)] == ["removed", "delivered"]
+
+
+async def test_what_waits_for_a_device_that_is_deregistered_is_not_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda _: Transient("unavailable"))
+    async with world(fcm) as w:
+        await w.ledger.record([registered("t"), registered("other")])
+        await w.accept("t", "other")
+        await w.accept("t")
+        await trio.sleep(1)
+        assert sorted(fcm.targets) == ["other", "t"]
+        await w.ledger.record([registered("t", issued_ms=BASE_MS + 1)])
+        fcm.verdict = lambda _: Delivered()
+        await trio.sleep(60)
+        assert sorted(fcm.targets) == ["other", "other", "t"]
+        outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
+        assert outcomes == {("removed", "deregistered"): 2, ("delivered", ""): 1}
+
+
+async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wait_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda _: Braked("project", "600"), latency_s=1)
+    async with memory_ledger(DevicesView, NoncesView, OutboxView) as ledger:
+        dispatcher = Dispatcher(ledger, {"token": fcm}, CLOCK, Metrics(), slots=1)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dispatcher.run)
+            w = World(ledger, fcm)
+            await w.accept("first")
+            await w.accept("second")
+            second = w.log.durable_size - 1
+            assert not dispatcher.is_resting(second)
+            with trio.fail_after(5):
+                await dispatcher.progress(second)
+            assert dispatcher.is_resting(second)
+            assert dispatcher.is_stopped(["p"])
+            assert not dispatcher.is_stopped(["p", "q"])
+            assert fcm.targets == ["first"]
+            nursery.cancel_scope.cancel()

@@ -135,6 +135,15 @@ async def test_what_could_not_be_delivered_yet_is_retryable_and_what_never_will_
     assert told == {"rejected": [], "retryable": ["unavailable:x"], "failed": ["invalid-argument:x"]}
 
 
+async def test_while_a_breaker_is_open_everything_is_retryable_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path, push=Push(answer_wait_s=600)) as it:
+        it.fake.fail("quota")
+        with trio.fail_after(60):
+            assert (await it.notify(device()))["retryable"] == ["spqr"]
+            assert (await it.notify(device("other"), event_id="$2"))["retryable"] == ["other"]
+        assert len(it.fake.sent) == 1
+
+
 async def test_counts_alone_are_sent_each_time(tmp_path: Path) -> None:
     counts = {"notification": {"counts": {"unread": 3}, "devices": [device()]}}
     async with world(tmp_path) as it:

@@ -424,6 +424,21 @@ async def test_a_dead_device_is_removed_and_a_wrong_project_costs_none(tmp_path:
         assert targets == {"unregistered:x": 1, "not-found:y": 2, "html:z": 2}
 
 
+async def test_while_a_breaker_is_open_the_answer_does_not_wait_for_what_cannot_come(tmp_path: Path) -> None:
+    fake = Fake(KEY.public_key())
+    async with gateway(tmp_path, Config(push=Push(answer_wait_s=600)), fake=fake) as g:
+        await g.register()
+        fake.fail("quota")  # no Retry-After: a minute
+        body = TAKOS.event(now())
+        with trio.fail_after(60):
+            assert (await g.notify())[1] == {"ok": True, "delivered": 0, "queued": 1, "duplicate": False}
+            assert len(g.fake.sent) == 1
+            answer = {"ok": True, "delivered": 0, "queued": 1, "duplicate": False}
+            assert await g.notify(body) == (200, answer)
+            assert await g.notify(body) == (200, answer | {"duplicate": True})
+        assert len(g.fake.sent) == 1
+
+
 async def test_a_dry_run_only_validates(tmp_path: Path) -> None:
     async with gateway(tmp_path) as g:
         await g.register()
