@@ -6,7 +6,7 @@ being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module mus
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -17,6 +17,7 @@ from gateway.nostr.event import GIFT_WRAP, Event, Keeping, expiration, keeping, 
 from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
+from gateway.serve.framing import text_frame
 from gateway.serve.ledger import Ledger
 from gateway.serve.socket import SLOW_READER, Socket
 from gateway.views.events import EventsView, Standing
@@ -31,28 +32,27 @@ class Subscription:
     __slots__ = ("_backlog", "_backlog_bytes", "head", "reader", "seq_start", "socket")
 
     def __init__(self, socket: Socket, head: str, seq_start: int, reader: Callable[[], Reader]) -> None:
-        self.socket, self.head, self.seq_start, self.reader = socket, head, seq_start, reader
-        self._backlog: list[str] | None = []
+        self.socket, self.head, self.seq_start, self.reader = socket, head.encode(), seq_start, reader
+        self._backlog: list[bytes] | None = []
         self._backlog_bytes = 0
 
-    def frame(self, raw: str) -> str:
-        """Put a stored event into a frame, byte for byte."""
-        return f"{self.head}{raw}]"
+    def frame(self, raw: bytes) -> bytes:
+        """Put a stored event, byte for byte, into a WebSocket frame."""
+        return text_frame(self.head, raw, b"]")
 
-    def offer(self, raw: str) -> list[str]:
-        """Take a live row: give what to send now, nothing while stored rows are still on their way."""
-        text = self.frame(raw)
+    def offer(self, frame: bytes) -> bool:
+        """Ask whether a live row's frame goes out now; while stored rows are still on their way, it is kept."""
         if self._backlog is None:
-            return [text]
-        self._backlog.append(text)
-        self._backlog_bytes += len(text)
+            return True
+        self._backlog.append(frame)
+        self._backlog_bytes += len(frame)
         if self._backlog_bytes > BACKLOG_BYTES_MAX:
             self._backlog.clear()
             self.socket.close(1013, SLOW_READER)
-        return []
+        return False
 
-    def catch_up(self) -> list[str]:
-        """Give what came while stored rows were sent; from now on rows go out at once."""
+    def catch_up(self) -> list[bytes]:
+        """Give the frames that came while stored rows were sent; from now on rows go out at once."""
         held, self._backlog = self._backlog or [], None
         return held
 
@@ -94,19 +94,21 @@ class LiveRows:
 
     def deliver(self, relay_key: str, event: Event, raw: bytes) -> None:
         """Send an event that is not in the log (an ephemeral one)."""
-        for subscription in self._readers(relay_key, event):
-            subscription.socket.send_many(subscription.offer(raw.decode()))
+        out: dict[Socket, list[bytes]] = defaultdict(list)
+        _frame_for(self._readers(relay_key, event), raw, out)
+        for socket, frames in out.items():
+            socket.send_frames(frames)
 
     def _tell(self, records: Sequence[Record]) -> None:
         """Send a few records; all rows for one socket in one go."""
-        out: dict[Socket, list[str]] = defaultdict(list)
+        out: dict[Socket, list[bytes]] = defaultdict(list)
         for record in records:
             if self._relays and record.kind == EventStored.kind:
                 self._match(record, out)
-        for socket, texts in out.items():
-            socket.send_many(texts)
+        for socket, frames in out.items():
+            socket.send_frames(frames)
 
-    def _match(self, record: Record, out: dict[Socket, list[str]]) -> None:
+    def _match(self, record: Record, out: dict[Socket, list[bytes]]) -> None:
         stored = event_of(record)
         if stored is None or stored[0] not in self._relays:
             return
@@ -114,10 +116,7 @@ class LiveRows:
         event = stored_event(raw)
         found = self._readers(relay_key, event)
         if found and self._stands(relay_key, event):
-            text = raw.decode()
-            for subscription in found:
-                if record.seq >= subscription.seq_start:
-                    out[subscription.socket] += subscription.offer(text)
+            _frame_for([one for one in found if record.seq >= one.seq_start], raw, out)
 
     def _readers(self, relay_key: str, event: Event) -> list[Subscription]:
         """Find the subscriptions that ask for an event, of them those whose reader may see it."""
@@ -134,3 +133,14 @@ class LiveRows:
         if event.kind == GIFT_WRAP:  # whom it is for may have vanished, which its throw-away author does not show
             plain = False
         return plain or self._view.standing(relay_key, event) is Standing.KNOWN
+
+
+def _frame_for(found: Iterable[Subscription], raw: bytes, out: dict[Socket, list[bytes]]) -> None:
+    """Frame an event once for each subscription id: a hundred readers who chose the same one share the bytes."""
+    framed: dict[bytes, bytes] = {}
+    for subscription in found:
+        frame = framed.get(subscription.head)
+        if frame is None:
+            frame = framed[subscription.head] = subscription.frame(raw)
+        if subscription.offer(frame):
+            out[subscription.socket].append(frame)

@@ -266,7 +266,8 @@ class Connection:
         limits, reader, ending = service.limits, self._reader(), Ending()
         if any(one.search is not None for one in filters):
             await self._search(subscription, filters, reader)
-            self._socket.send_many([wire.eose(sub_id), *subscription.catch_up()])
+            self._socket.send(wire.eose(sub_id))
+            self._socket.send_frames(subscription.catch_up())
             return
         for page in service.scan.pages(
             relay_key,
@@ -280,32 +281,33 @@ class Connection:
             await self._send_page(subscription, page, filters, reader)
             if not self._socket.is_open:
                 return
-        self._socket.send_many([wire.eose(sub_id, *HINTS[ending.is_whole]), *subscription.catch_up()])
+        self._socket.send(wire.eose(sub_id, *HINTS[ending.is_whole]))
+        self._socket.send_frames(subscription.catch_up())
 
     async def _search(self, subscription: Subscription, filters: Sequence[Filter], reader: Reader) -> None:
         """Send what a search finds, the best first (NIP-50): each filter by itself, each event once."""
         limits, sent = self._service.limits, set[int]()
         for asked in filters:
             limit = min(limits.limit_default if asked.limit is None else asked.limit, limits.limit_max)
-            best: list[tuple[int, Row, str]] = []
+            best: list[tuple[int, Row, bytes]] = []
             async for one in self._found(subscription.seq_start, asked, reader):
                 best.append(one)
                 if len(best) >= 2 * limit + SCAN_ROWS:
                     best = heapq.nlargest(limit, best)
-            for _, row, text in heapq.nlargest(limit, best):
+            for _, row, raw in heapq.nlargest(limit, best):
                 if row.seq not in sent:
                     sent.add(row.seq)
-                    self._socket.send(subscription.frame(text))
+                    self._socket.send_frames([subscription.frame(raw)])
                     if self._socket.unread_bytes > STORED_BYTES:
                         await self._socket.flushed()
 
-    async def _found(self, seq_end: int, asked: Filter, reader: Reader) -> AsyncIterator[tuple[int, Row, str]]:
+    async def _found(self, seq_end: int, asked: Filter, reader: Reader) -> AsyncIterator[tuple[int, Row, bytes]]:
         """Look through the newest events that the rest of a filter lets through: (score, row, event)."""
         service, most = self._service, self._service.limits.search_events_max
         wide = msgspec.structs.replace(asked, limit=None)
         for page in service.scan.pages(self._grant.relay_key, [wide], seq_end, most, most, reader=reader):
             for row, raw in shown(service.log, page, (asked,), reader):
-                yield score(asked.search or (), stored_event(raw).content), row, raw.decode()
+                yield score(asked.search or (), stored_event(raw).content), row, raw
             await trio.lowlevel.checkpoint()
 
     async def _count(self, sub_id: str, filters: Sequence[Filter]) -> None:
@@ -346,27 +348,27 @@ class Connection:
         await self._socket.flushed()
 
     async def _begin_to_compare(self, effect: Compare) -> None:
-        """Take together what the filter finds for this reader, as it is stored now."""
-        service, asked, reader = self._service, effect.filter, self._reader()
+        """Take together what the filters find for this reader, as it is stored now."""
+        service, filters, reader = self._service, effect.filters, self._reader()
         service.metrics.relay_requests.labels("relay").inc()
         most = service.limits.compare_events_max
         pages = service.scan.pages(
-            self._grant.relay_key, [asked], service.view.position, most + 1, most + 1, reader=reader
+            self._grant.relay_key, filters, service.view.position, most + 1, most + 1, reader=reader
         )
-        await self._comparing.begin(effect.sub_id, identities(service.log, pages, (asked,), reader), most)
+        await self._comparing.begin(effect.sub_id, identities(service.log, pages, filters, reader), most)
 
     async def _send_page(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader
     ) -> None:
         """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
-        texts: list[str] = []
+        frames: list[bytes] = []
         waiting = 0
         for _, raw in shown(self._service.log, page, filters, reader):
-            texts.append(subscription.frame(raw.decode()))
-            waiting += len(texts[-1])
+            frames.append(subscription.frame(raw))
+            waiting += len(frames[-1])
             if waiting > STORED_BYTES:
-                self._socket.send_many(texts)
+                self._socket.send_frames(frames)
                 await self._socket.flushed()
-                texts, waiting = [], 0
-        self._socket.send_many(texts)
+                frames, waiting = [], 0
+        self._socket.send_frames(frames)
         await self._socket.flushed()

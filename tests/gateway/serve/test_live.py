@@ -1,6 +1,6 @@
 """Live rows: each once, none before its time, and no reader may make them pile up."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -10,6 +10,7 @@ from gateway.limits.nostr import BACKLOG_BYTES_MAX
 from gateway.nostr.event import Event, stored_form
 from gateway.nostr.filter import Filter, parse_filter
 from gateway.nostr.reader import Reader
+from gateway.serve.framing import text_frame
 from gateway.serve.ledger import Ledger
 from gateway.serve.live import LiveRows, Subscription
 from gateway.views.events import EventsView
@@ -24,11 +25,11 @@ class Ear:
     """As much of a socket as live rows use."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.heard: list[bytes] = []
         self.closed: int | None = None
 
-    def send_many(self, texts: Iterable[str]) -> None:
-        self.heard += texts
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        self.heard += frames
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = code
@@ -59,8 +60,8 @@ async def stage() -> AsyncIterator[Stage]:
         nursery.cancel_scope.cancel()
 
 
-def frame(name: str, event: Event) -> str:
-    return f"{name} {stored_form(event).decode()}]"
+def frame(name: str, event: Event) -> bytes:
+    return text_frame(f"{name} ".encode(), stored_form(event), b"]")
 
 
 async def test_rows_wait_until_stored_ones_are_out_and_then_come_in_the_order_of_the_log() -> None:
@@ -101,6 +102,18 @@ async def test_two_subscriptions_of_one_socket_are_served_in_one_go() -> None:
         assert sorted(ear.heard) == [frame("x", signed()), frame("y", signed())]
 
 
+async def test_an_event_is_framed_once_for_all_readers_of_the_same_subscription_id() -> None:
+    async with stage() as at:
+        ears = [Ear() for _ in range(3)]
+        for ear, name in zip(ears, ["x", "x", "y"], strict=True):
+            at.open(ear, name).catch_up()
+        await at.record(signed())
+        at.live.deliver(RELAY, signed(kind=20_001), stored_form(signed(kind=20_001)))
+        for first, second, other in zip(*(ear.heard for ear in ears), strict=True):
+            assert first is second
+            assert first != other
+
+
 async def test_a_version_that_the_fold_refused_goes_to_nobody() -> None:
     async with stage() as at:
         ear = Ear()
@@ -138,7 +151,7 @@ async def test_rows_held_back_are_bounded_and_the_reader_is_cut() -> None:
     async with stage() as at:
         ear = Ear()
         subscription = at.open(ear)
-        row = "x" * (BACKLOG_BYTES_MAX // 4)
+        row = b"x" * (BACKLOG_BYTES_MAX // 4 + 1)
         for _ in range(3):
             subscription.offer(row)
         assert ear.closed is None

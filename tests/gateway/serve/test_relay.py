@@ -66,6 +66,9 @@ class FakeSocket:
         self._sent += [frame for frame in frames if frame[0] != "AUTH"]
         self._news.unpark_all()
 
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        self.send_many(frame[{126: 4, 127: 10}.get(frame[1], 2) :].decode() for frame in frames)
+
     async def flushed(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self.reads and self.is_open:
