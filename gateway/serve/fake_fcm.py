@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from gateway.serve.clock import SystemClock
+from gateway.serve.wire import SecureWire, Wire
 
 SENT_MAX = 200_000  # sends remembered; the oldest go, the count stays
 HEAD_BYTES_MAX = 65_536
@@ -213,13 +214,16 @@ async def serve_fake(fake: Answering, listener: trio.SocketListener, context: ss
     """Serve for ever on a listener, under TLS where a context is given."""
 
     async def connection(stream: trio.SocketStream) -> None:
-        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True) if context else stream
+        wire = Wire(stream)
+        secured = SecureWire(wire, context, None) if context else None
         try:
-            await _converse(fake, secured)
+            if secured is not None:
+                await secured.shake()
+            await _converse(fake, secured or wire)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client left, or never spoke TLS
         finally:
-            await trio.aclose_forcefully(secured)
+            await trio.aclose_forcefully(wire)
 
     await trio.serve_listeners(connection, [listener])
 

@@ -61,12 +61,12 @@ class Wire(trio.abc.Stream):
 
 
 class SecureWire(trio.abc.Stream):
-    """TLS as a client over a `Wire`; `shake` before anything else."""
+    """TLS over a `Wire`, as a client of ``host``, or as a server where none is named; `shake` before anything else."""
 
-    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str | None) -> None:
         self._wire = wire
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
+        self._tls = context.wrap_bio(self._in, self._out, server_side=host is None, server_hostname=host)
 
     async def shake(self) -> None:
         """Shake hands; raises BrokenResourceError, caused by OpenSSL's error where TLS or the certificate is bad."""
