@@ -74,13 +74,13 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class NegOpen:
-    """NEG-OPEN (NIP-77): compare what a filter finds with the sender's; ``filter`` None: rows, the mirror's to compare.
+    """NEG-OPEN (NIP-77): compare what filters find with the sender's; ``filters`` None: rows, the mirror's to compare.
 
     ``text`` is the frame as it came, here and in the next two: who is meant by an id, the session knows.
     """
 
     sub_id: str
-    filter: Filter | None
+    filters: tuple[Filter, ...] | None
     message: bytes
     text: str
 
@@ -232,17 +232,21 @@ def _close(frame: list[Any], _: str) -> ClientMessage:
 
 
 def _compare(frame: list[Any], text: str) -> ClientMessage:
-    """Read a NEG-OPEN; older clients of strfry say the size of an id before the message."""
+    """Read a NEG-OPEN; NDK sends a list of filters, and strfry's older clients an id's size before the message."""
     match frame:
-        case [_, str(sub_id), dict(fields), str(hexed)] | [_, str(sub_id), dict(fields), int(), str(hexed)]:
+        case [_, str(sub_id), (dict() | list()) as asked, str(hexed)]:
+            pass
+        case [_, str(sub_id), (dict() | list()) as asked, int(), str(hexed)]:
             pass
         case [_, str(sub_id), *_]:
             return BadComparison(sub_id, "invalid: NEG-OPEN needs a filter and a message")
         case _:
             return Malformed("NEG-OPEN frame missing subscription id")
     try:
-        asked = None if "relayID" in fields or "#relay" in fields else parse_filter(fields)
-        return NegOpen(sub_id, asked, _unhexed(hexed), text)
+        if isinstance(asked, dict) and ("relayID" in asked or "#relay" in asked):
+            return NegOpen(sub_id, None, b"", text)
+        filters = tuple(map(parse_filter, asked if isinstance(asked, list) else [asked]))
+        return NegOpen(sub_id, filters, _unhexed(hexed), text)
     except NostrRefused as refusal:
         return BadComparison(sub_id, str(refusal))
 

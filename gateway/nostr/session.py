@@ -47,10 +47,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Take what a filter finds together, and answer the first message about it (NIP-77)."""
+    """Take what filters find together, and answer the first message about it (NIP-77)."""
 
     sub_id: str
-    filter: Filter
+    filters: tuple[Filter, ...]
     message: bytes
 
 
@@ -228,27 +228,25 @@ class Session:
                 assert_never(message)
 
     def _begin_to_compare(self, message: wire.NegOpen) -> list[Effect]:
-        sub_id, asked = message.sub_id, message.filter
+        sub_id, filters = message.sub_id, message.filters
         ended = self._end_comparison(sub_id)
-        refusal = self._no_comparison(sub_id, () if asked is None else (asked,))
-        if refusal:
-            return [*ended, *self._asking((asked,) if asked else ()), *self._refuse_to_compare(sub_id, refusal)]
-        if asked is None:
+        if filters is None:
             self._rows_compared = True
             return [*ended, Replicate((message.text,))]
+        refusal = self._no_comparison(sub_id, filters)
+        if refusal:
+            return [*ended, *self._asking(filters), *self._refuse_to_compare(sub_id, refusal)]
         self._compared.add(sub_id)
-        return [*ended, *self._asking((asked,)), Compare(sub_id, asked, message.message)]
+        return [*ended, *self._asking(filters), Compare(sub_id, filters, message.message)]
 
     def _no_comparison(self, sub_id: str, filters: tuple[Filter, ...]) -> str | None:
-        if not filters:
-            return None
         if len(self._compared) >= NEG_OPEN_MAX:
             return f"blocked: at most {NEG_OPEN_MAX} comparisons at once"
         if not self._limits.compare_events_max:
             return "unsupported: this relay does not compare"
-        if filters[0].search is not None:
+        if any(one.search is not None for one in filters):
             return "unsupported: what a search finds is not compared"
-        refusal = self._refusal(sub_id, filters, filters[0].value_count)
+        refusal = self._refusal(sub_id, filters, sum(one.value_count for one in filters))
         return refusal or self.reader(self._now_ms // 1000).refusal(filters)
 
     def _refuse_to_compare(self, sub_id: str, reason: str) -> list[Effect]:

@@ -4,6 +4,7 @@ import { Relay } from "nostr-tools/relay";
 import { finalizeEvent, generateSecretKey, getPublicKey, verifyEvent } from "nostr-tools/pure";
 import { fetchRelayInformation } from "nostr-tools/nip11";
 import WebSocket from "ws";
+import { NegentropyStorageVector, NegentropySync } from "./node_modules/nostr-tools/lib/esm/nip77.js"; // not in its exports
 
 globalThis.WebSocket = WebSocket;
 const url = process.argv[2];
@@ -98,12 +99,27 @@ check("an event with an end ahead", (await attempt(relay.publish(fleeting))).sta
 const over = await attempt(relay.publish(make(1, "over", [["expiration", String(now - 1)]])));
 check("an event whose end is past", over.includes("invalid"), over);
 
+const reactions = [];
+for (let at = 0; at < 120; at++) reactions.push(make(17, String(at), [], now - at));
+await Promise.all(reactions.slice(40).map((event) => relay.publish(event)));
+const [have, need] = [new Set(), new Set()];
+await new Promise((resolve) => {
+  const storage = new NegentropyStorageVector();
+  for (const event of reactions.slice(0, 80)) storage.insert(event.created_at, event.id);
+  storage.seal();
+  const params = { onhave: (id) => have.add(id), onneed: (id) => need.add(id), onclose: resolve };
+  new NegentropySync(other, storage, { kinds: [17], authors: [me] }, params).start();
+});
+const named = (events) => events.map((event) => event.id).sort().join();
+check("negentropy, what only we have", [...have].sort().join() === named(reactions.slice(0, 40)), [...have]);
+check("negentropy, what only the relay has", [...need].sort().join() === named(reactions.slice(80)), [...need]);
+
 await relay.publish(make(62, "goodbye", [["relay", url]], now + 5));
 check("vanished", (await query(other, { authors: [me], kinds: [0, 1, 7, 30023] })).length === 0, null);
 check("vanished for good", (await attempt(other.publish(note))).includes("blocked"), null);
 
 const info = await fetchRelayInformation(url);
-check("information document", [1, 9, 11, 40, 42, 45, 62, 70].every((nip) => info.supported_nips.includes(nip)), info);
+check("information document", [1, 9, 11, 40, 42, 45, 62, 70, 77].every((nip) => info.supported_nips.includes(nip)), info);
 
 console.log(JSON.stringify(checks));
 process.exit(0);

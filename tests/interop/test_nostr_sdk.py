@@ -1,4 +1,4 @@
-"""nostr-sdk publishes to and queries /relay of a real server."""
+"""nostr-sdk publishes to, queries and syncs with /relay of a real server."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.server import process
 
 
-def test_nostr_sdk_publishes_and_finds_what_it_published(tmp_path: Path) -> None:
+def test_nostr_sdk_publishes_subscribes_counts_authenticates_deletes_and_syncs_both_ways(tmp_path: Path) -> None:
     with process(tmp_path) as server:
         script = Path(__file__).with_name("sdk.py")
         command = [sys.executable, str(script), f"{server.ws_url}/relay"]
@@ -16,4 +16,4 @@ def test_nostr_sdk_publishes_and_finds_what_it_published(tmp_path: Path) -> None
     assert ran.returncode == 0, ran.stderr
     checks = json.loads(ran.stdout)
     assert {name: result for name, result in checks.items() if result is not True} == {}
-    assert len(checks) == 10
+    assert len(checks) == 16

@@ -258,6 +258,9 @@ def test_a_comparison_goes_on_until_it_is_closed_and_has_ids_of_its_own() -> Non
     assert isinstance(asked, Subscribe)
     assert on == CompareOn("n", b"\x61")
     assert take(session, ["NEG-OPEN", "n", {}, 16, "61"])[0] == CompareEnd("n")  # strfry's older form has a size
+    [_, group] = take(session, ["NEG-OPEN", "n", [{"kinds": [1]}, {}], "61"])  # NDK asks with a list
+    assert isinstance(group, Compare)
+    assert len(group.filters) == 2
     assert take(session, ["NEG-CLOSE", "n"], ["NEG-CLOSE", "n"]) == [CompareEnd("n")]
     assert refused(take(session, ["NEG-MSG", "n", "61"]))[2].startswith("closed: ")
     assert "n" in session.open
@@ -269,6 +272,9 @@ def test_a_comparison_goes_on_until_it_is_closed_and_has_ids_of_its_own() -> Non
         (["NEG-OPEN", "n", {"kinds": 1}, "61"], "invalid: "),
         (["NEG-OPEN", "n", {}, "6"], "invalid: "),
         (["NEG-OPEN", "n", {}], "invalid: "),
+        (["NEG-OPEN", "n", [], "61"], "invalid: "),
+        (["NEG-OPEN", "n", [{}, {}, {}], "61"], "invalid: "),
+        (["NEG-OPEN", "n", [{}, {"relayID": "0"}], "61"], "unsupported: "),
         (["NEG-OPEN", "n", {"search": "x"}, "61"], "unsupported: "),
         (["NEG-OPEN", "123456789", {}, "61"], "invalid: "),
         (["NEG-OPEN", "n", {"kinds": [1_059]}, "61"], "auth-required: "),
@@ -308,7 +314,7 @@ def test_a_comparison_of_rows_is_the_mirrors_to_the_end() -> None:
     frames = [["NEG-OPEN", "n", {"relayID": "0" * 64}, "61"], ["NEG-MSG", "n", "61"], ["NEG-CLOSE", "n"]]
     texts = [json.dumps(frame, separators=(",", ":")) for frame in frames]
     assert take(session, *frames) == [Replicate((text,)) for text in texts]
-    assert take(session, ["NEG-OPEN", "n", {}, "61"]) == [Replicate((texts[2],)), Compare("n", Filter(), b"a")]
+    assert take(session, ["NEG-OPEN", "n", {}, "61"]) == [Replicate((texts[2],)), Compare("n", (Filter(),), b"a")]
     assert take(session, ["NEG-MSG", "n", "61"]) == [CompareOn("n", b"a")]
     assert take(session, frames[0]) == [CompareEnd("n"), Replicate((texts[0],))]
 

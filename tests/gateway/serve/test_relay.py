@@ -495,6 +495,8 @@ async def test_a_comparison_finds_both_differences_of_what_its_reader_may_see_an
         assert ended["id"] not in (await compared(socket, [], kinds=[1]))[1]
         newest = await compared(socket, [], kinds=[1], limit=5)
         assert newest == (set(), {event["id"] for event in notes[:5]})
+        both = await compared(socket, [], [{"kinds": [7]}, {"ids": [notes[0]["id"]]}, {"kinds": [7]}])
+        assert both == (set(), {event["id"] for event in [*others, notes[0]]})
         assert made.service.comparisons.held == 0
 
 
@@ -515,11 +517,13 @@ async def test_a_comparison_that_is_too_large_is_refused_with_what_is_not_and_it
         assert made.service.comparisons.held == 0
 
 
-async def compared(socket: FakeSocket, mine: list[dict[str, Any]], **asked: Any) -> tuple[set[str], set[str]]:
+async def compared(
+    socket: FakeSocket, mine: list[dict[str, Any]], group: Any = None, **asked: Any
+) -> tuple[set[str], set[str]]:
     """What only we have, and what only the relay has."""
     items = [(event["created_at"], bytes.fromhex(event["id"])) for event in mine]
     asking = Initiator(Items(items), FRAME_BYTES_MIN)
-    socket.say(["NEG-OPEN", "n", asked, asking.first().hex()])
+    socket.say(["NEG-OPEN", "n", group or asked, asking.first().hex()])
     while True:
         message = asking.learn(bytes.fromhex((await socket.hear("NEG-MSG"))[-1][2]))
         if message is None:
