@@ -40,6 +40,14 @@ class Server(Section, frozen=True):
     shutdown_s_max: float = 8.0
 
 
+class PushType(Section, frozen=True):
+    """How notifications of one ``type`` are pushed, where it is to be otherwise than all others are."""
+
+    priority: str = "high"  # "high" | "normal"
+    device_ttl_s: int = 0  # 0 = as for every other type
+    collapse: str = "id"  # what replaces an earlier one on a device: the same "id", "reference" or "type"
+
+
 class Push(Section, frozen=True):
     """The push gateway's policy (push §1–6)."""
 
@@ -59,6 +67,7 @@ class Push(Section, frozen=True):
     devices_per_tenant_max: int = 2_000_000
     notifications_per_minute: int = 0  # of one tenant; 0 = as many as requests
     notifications_per_day: int = 0
+    types: dict[str, PushType] = {}
 
 
 class Project(Section, frozen=True):
@@ -377,6 +386,12 @@ def _policy_rules(config: Config) -> list[Rule]:
         (config.apns.base_url.startswith("https://"), "apns.base_url: expected https://HOST, since APNs is HTTP/2"),
         (config.metrics.path.startswith("/"), "metrics.path: must begin with a slash"),
     ]
+    for name, one in config.push.types.items():
+        rules += [
+            (one.priority in ("high", "normal"), f'push.types.{name}.priority: "high" or "normal"'),
+            (one.collapse in ("id", "reference", "type"), f'push.types.{name}.collapse: "id", "reference" or "type"'),
+            (0 <= one.device_ttl_s <= 2_419_200, f"push.types.{name}.device_ttl_s: 0 to 2419200 seconds"),
+        ]
     for name, instance in config.instances.items():
         both = instance.url and instance.public_key
         rules += [

@@ -24,9 +24,9 @@ from gateway.push.fcm import (
     Verdict,
 )
 from gateway.push.jwt import es256_jwt
+from gateway.push.manner import Manner
 from gateway.push.matrix import MatrixEvent
 from gateway.push.plan import cut, message
-from gateway.push.webpush import topic_of
 
 _TOKEN_STALE = frozenset(("ExpiredProviderToken", "InvalidProviderToken", "MissingProviderToken"))
 _OTHER_APP = frozenset(("BadDeviceToken", "DeviceTokenNotForTopic", "BadEnvironmentKeyInToken"))
@@ -38,15 +38,14 @@ def provider_token(key: ec.EllipticCurvePrivateKey, key_id: str, team_id: str, n
     return es256_jwt(key, {"kid": key_id}, {"iss": team_id, "iat": now_s})
 
 
-def headers(content: Content, topic: str, expires_s: int) -> dict[str, str]:
-    """The headers of one push, but for its authorisation."""
-    is_urgent = not isinstance(content, MatrixEvent) or content.is_urgent
+def headers(manner: Manner, topic: str, expires_s: int) -> dict[str, str]:
+    """The headers of one push, but for its authorisation; until ``expires_s`` Apple keeps it."""
     return {
         "apns-topic": topic,
         "apns-push-type": "alert",
-        "apns-priority": "10" if is_urgent else "5",
+        "apns-priority": "10" if manner.is_urgent else "5",
         "apns-expiration": str(expires_s),
-        "apns-collapse-id": topic_of(content),
+        "apns-collapse-id": manner.collapse,
     }
 
 

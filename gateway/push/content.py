@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from gateway.facts import Accepted
 from gateway.push.envelope import Notification, notification_of
+from gateway.push.manner import Manner
 from gateway.push.matrix import MatrixEvent, event_of, fcm_message, is_matrix
 from gateway.push.plan import message
 
@@ -21,11 +22,12 @@ def content_of(accepted: Accepted) -> tuple[Content, bool]:
     return notification_of(accepted.body)
 
 
-def fcm(content: Content, target_kind: str, target: str, title: str) -> dict[str, Any]:
+def fcm(content: Content, target_kind: str, target: str, title: str, manner: Manner) -> dict[str, Any]:
     """Build the ``message`` of one FCM send."""
     match content:
         case Notification():
-            return message(content, target_kind, target, title)
+            collapse, is_urgent = manner.collapse, manner.is_urgent
+            return message(content, target_kind, target, title, collapse=collapse, is_urgent=is_urgent)
         case MatrixEvent():
             return fcm_message(content, target_kind, target)
         case _:

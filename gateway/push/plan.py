@@ -47,8 +47,13 @@ def judge_title(title: str) -> None:
         raise ConfigInvalid(f"push.title is longer than {TITLE_BYTES_MAX} bytes")
 
 
-def message(notification: Notification, target_kind: str, target: str, title: str) -> dict[str, Any]:
-    """Build the ``message`` of one send; exactly one of ``token`` and ``fid`` names the device."""
+def message(
+    notification: Notification, target_kind: str, target: str, title: str, *, collapse: str = "", is_urgent: bool = True
+) -> dict[str, Any]:
+    """Build the ``message`` of one send; exactly one of ``token`` and ``fid`` names the device.
+
+    ``collapse`` is a `collapse_key`; "" stands for the notification's own.
+    """
     data = {
         "notification_id": notification.id,
         "type": notification.type,
@@ -58,14 +63,18 @@ def message(notification: Notification, target_kind: str, target: str, title: st
     }
     assert not any(map(is_reserved, data))
     room = PAYLOAD_BYTES_MAX - payload_bytes(data, {"title": title, "body": ""})
-    key = collapse_key(notification.id)
+    key = collapse or collapse_key(notification.id)
     return {
         target_kind: target,
         "notification": {"title": title, "body": cut(notification.message, room)},
         "data": data,
-        "android": {"priority": "HIGH", "collapse_key": key, "notification": {"tag": key}},
-        "apns": {"headers": {"apns-priority": "10", "apns-collapse-id": key}},
-        "webpush": {"headers": {"Topic": key, "Urgency": "high"}},
+        "android": {
+            "priority": "HIGH" if is_urgent else "NORMAL",
+            "collapse_key": key,
+            "notification": {"tag": key},
+        },
+        "apns": {"headers": {"apns-priority": "10" if is_urgent else "5", "apns-collapse-id": key}},
+        "webpush": {"headers": {"Topic": key, "Urgency": "high" if is_urgent else "normal"}},
     }
 
 

@@ -19,8 +19,9 @@ from gateway.limits.ways import WEBPUSH_BODY_BYTES_MAX
 from gateway.push.content import Content
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Gone, Transient, Verdict
-from gateway.push.matrix import MatrixEvent, collapse_of
-from gateway.push.plan import collapse_key, cut, message
+from gateway.push.manner import Manner
+from gateway.push.matrix import MatrixEvent
+from gateway.push.plan import cut, message
 from gateway.push.subscription import Subscription
 from gateway.push.vapid import point
 
@@ -88,20 +89,17 @@ def _matrix_text(event: MatrixEvent, target_kind: str, bytes_max: int) -> bytes:
         (content or texts).pop(longest)
 
 
-def topic_of(content: Content) -> str:
-    """What a later message that replaces this one has too, while neither was fetched (RFC 8030 §5.4)."""
-    return collapse_of(content) if isinstance(content, MatrixEvent) else collapse_key(content.id)
+def headers(manner: Manner, ttl_s: int, *, is_encrypted: bool) -> list[tuple[bytes, bytes]]:
+    """The headers of one push, but for its authorisation; ``ttl_s`` is how long the service may keep it.
 
-
-def headers(content: Content, ttl_s: int, *, is_encrypted: bool) -> list[tuple[bytes, bytes]]:
-    """The headers of one push, but for its authorisation; ``ttl_s`` is how long the service may keep it."""
-    urgent = not isinstance(content, MatrixEvent) or content.is_urgent
+    A later message with the same topic replaces this one, while neither was fetched (RFC 8030 §5.4).
+    """
     kind = [(b"content-type", b"application/octet-stream"), (b"content-encoding", b"aes128gcm")]
     return [
         *(kind if is_encrypted else [(b"content-type", b"application/json")]),
-        (b"ttl", b"%d" % max(ttl_s, 0)),
-        (b"urgency", b"high" if urgent else b"normal"),
-        (b"topic", topic_of(content).encode()),
+        (b"ttl", b"%d" % max(manner.device_ttl_s or ttl_s, 0)),
+        (b"urgency", b"high" if manner.is_urgent else b"normal"),
+        (b"topic", manner.collapse.encode()),
     ]
 
 

@@ -19,6 +19,7 @@ from gateway.push.apns import headers, judge, payload, provider_token
 from gateway.push.content import Content
 from gateway.push.es256 import KeyInvalid, PrivateKey, private_key
 from gateway.push.fcm import Delivered, Transient, Unauthenticated, Verdict
+from gateway.push.manner import Manners
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
 from gateway.serve.httpclient import client_context
@@ -51,6 +52,7 @@ class APNs(WayOut):
     """Sends to ``apns`` targets of the configured apps. Raises ConfigInvalid that names the app."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
+        self._manners = Manners(config.push)
         self._title, self._clock, self._send_s_max = config.push.title, clock, config.fcm.send_s_max
         self._apps = {name: _app(name, app) for name, app in config.apns.apps.items()}
         try:
@@ -99,7 +101,9 @@ class APNs(WayOut):
     async def _once(self, app: _App, delivery: Delivery, content: Content) -> Verdict:
         now_s = self._clock.now_ms() // 1000
         token = app.provider_token(now_s)
-        lines = headers(content, app.topic, delivery.expires_ms // 1000) | {"authorization": f"bearer {token}"}
+        manner = self._manners.of(content)
+        expires_s = now_s + manner.device_ttl_s if manner.device_ttl_s else delivery.expires_ms // 1000
+        lines = headers(manner, app.topic, expires_s) | {"authorization": f"bearer {token}"}
         try:
             with trio.fail_after(self._send_s_max):
                 answer = await self._client.post(

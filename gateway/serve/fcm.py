@@ -19,6 +19,7 @@ from gateway.limits.push import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEA
 from gateway.push.content import Content, fcm
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body, shared_part
+from gateway.push.manner import Manners
 from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_form, token_of
 from gateway.push.plan import timed
 from gateway.push.turns import Delivery
@@ -118,6 +119,7 @@ class Sender(WayOut):
     """All projects behind one base URL. An async context manager: leaving it closes the connections."""
 
     def __init__(self, config: FCM, accounts: dict[str, Account], clock: Clock, metrics: Metrics, push: Push) -> None:
+        self._manners = Manners(push)
         self._title, self._device_ttl_s, self._clock, self._cut = push.title, push.device_ttl_s, clock, metrics.push_cut
         self._messages: LRUCache[tuple[int, str], bytes] = LRUCache(MESSAGES_MAX)
         try:
@@ -160,8 +162,9 @@ class Sender(WayOut):
         key = (delivery.seq, delivery.target_kind)
         found = self._messages.get(key)
         if found is None:
-            message = fcm(content, delivery.target_kind, "", self._title)
-            message = timed(message, self._device_ttl_s, self._clock.now_ms() // 1000)
+            manner = self._manners.of(content)
+            message = fcm(content, delivery.target_kind, "", self._title, manner)
+            message = timed(message, manner.device_ttl_s or self._device_ttl_s, self._clock.now_ms() // 1000)
             found = self._messages[key] = shared_part(message, delivery.target_kind)
             if isinstance(content, Notification) and message["notification"]["body"] != content.message:
                 self._cut.inc()

@@ -22,6 +22,7 @@ from gateway.limits.ways import AUDIENCES_MAX, VAPID_AGAIN_S
 from gateway.push import vapid
 from gateway.push.content import Content
 from gateway.push.fcm import Delivered, Failed, Transient, Verdict
+from gateway.push.manner import Manners
 from gateway.push.subscription import Subscription, endpoint, subscription
 from gateway.push.turns import Delivery
 from gateway.push.webpush import SALT_BYTES, TEXT_BYTES_MAX, encrypt, headers, judge, text_of
@@ -42,6 +43,7 @@ class WebPush(WayOut):
 
     def __init__(self, config: Config, clock: Clock, egress: Egress | None = None) -> None:
         self._title, self._clock, self._send_s_max = config.push.title, clock, config.fcm.send_s_max
+        self._manners = Manners(config.push)
         self._contact = config.webpush.contact or _https(config.server.public_url)
         self._key = _vapid_key(config, clock)
         for origin in config.webpush.local_origins:
@@ -108,7 +110,7 @@ class WebPush(WayOut):
     async def _post(self, delivery: Delivery, content: Content, to: Subscription, bytes_max: int) -> Answer:
         text = text_of(content, self._title, delivery.target_kind, bytes_max)
         ttl_s = (delivery.expires_ms - self._clock.now_ms()) // 1000
-        lines = headers(content, ttl_s, is_encrypted=bool(to.p256dh))
+        lines = headers(self._manners.of(content), ttl_s, is_encrypted=bool(to.p256dh))
         lines.append((b"authorization", self._authorization(to.endpoint.origin)))
         if to.p256dh:
             ours = vapid.private_key(self._clock.random_bytes(KEY_BYTES))

@@ -8,6 +8,7 @@ from gateway.limits.push import PAYLOAD_BYTES_MAX
 from gateway.push.apns import headers, judge, payload
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Gone, Mismatched, Transient, Unauthenticated, Verdict
+from gateway.push.manner import Manner
 from gateway.push.matrix import MatrixEvent
 
 TEXTS = {
@@ -97,8 +98,9 @@ def test_the_devices_own_payload_stays_and_what_is_too_long_shrinks_to_ids() -> 
 
 
 def test_the_headers_name_the_app_the_end_and_what_it_replaces() -> None:
-    told = headers(Notification("n", "like", "m", "", "", "", None), "com.example", 99)
+    told = headers(Manner(True, None, "c" * 32), "com.example", 99)
     assert told["apns-topic"] == "com.example"
     assert told["apns-expiration"] == "99"
-    assert len(told["apns-collapse-id"]) == 32
-    assert headers(MatrixEvent("$", {}, is_urgent=False), "t", 0)["apns-priority"] == "5"
+    assert told["apns-collapse-id"] == "c" * 32
+    assert told["apns-priority"] == "10"
+    assert headers(Manner(False, None, "c"), "t", 0)["apns-priority"] == "5"

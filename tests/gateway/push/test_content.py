@@ -3,6 +3,7 @@
 from gateway.facts import Accepted
 from gateway.push.content import content_of, fcm
 from gateway.push.envelope import Notification
+from gateway.push.manner import Manner
 from gateway.push.matrix import MatrixEvent, event_bytes
 
 
@@ -21,7 +22,9 @@ def test_each_doors_content_is_read_as_what_it_is_by_its_tenant() -> None:
 
 
 def test_a_notification_is_shown_and_an_event_is_data_alone() -> None:
-    shown = fcm(Notification("n", "like", "m", "", "", "", None), "fid", "d", "title")
+    shown = fcm(Notification("n", "like", "m", "", "", "", None), "fid", "d", "title", Manner(False, None, "c"))
     assert shown["fid"] == "d"
     assert shown["notification"]["title"] == "title"
-    assert "notification" not in fcm(MatrixEvent("$1", {"event_id": "$1"}), "token", "d", "title")
+    assert (shown["android"]["priority"], shown["android"]["collapse_key"]) == ("NORMAL", "c")
+    event = MatrixEvent("$1", {"event_id": "$1"})
+    assert "notification" not in fcm(event, "token", "d", "title", Manner(True, None, "c"))

@@ -37,6 +37,14 @@ def test_a_repeat_collapses_on_every_platform() -> None:
     assert collapse_key("n2") != key
 
 
+def test_what_is_not_urgent_says_so_to_every_platform() -> None:
+    for urgent, said in ((True, ("HIGH", "10", "high")), (False, ("NORMAL", "5", "normal"))):
+        made = message(NOTE, "token", "t1", "x", collapse="k", is_urgent=urgent)
+        headers = made["apns"]["headers"], made["webpush"]["headers"]
+        assert (made["android"]["priority"], headers[0]["apns-priority"], headers[1]["Urgency"]) == said
+        assert made["android"]["collapse_key"] == headers[0]["apns-collapse-id"] == headers[1]["Topic"] == "k"
+
+
 def test_how_long_it_is_kept_is_said_to_every_platform_and_an_operators_own_word_wins() -> None:
     made = timed(message(NOTE, "token", "t1", "x"), 60, 1000)
     assert made["android"]["ttl"] == "60s"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Braked, Delivered, Failed, Gone, Transient, Verdict
+from gateway.push.manner import Manner
 from gateway.push.matrix import MatrixEvent
 from gateway.push.subscription import Subscription, endpoint
 from gateway.push.vapid import base64url_bytes
@@ -105,12 +106,13 @@ def test_a_matrix_event_is_flat_for_browsers_and_in_matrix_form_for_unifiedpush(
 
 
 def test_the_headers_say_how_long_how_urgent_and_what_it_replaces() -> None:
-    told = dict(headers(notification("m"), 60, is_encrypted=True))
+    told = dict(headers(Manner(True, None, "c" * 32), 60, is_encrypted=True))
     assert told[b"ttl"] == b"60"
     assert told[b"urgency"] == b"high"
     assert told[b"content-encoding"] == b"aes128gcm"
-    assert len(told[b"topic"]) == 32
-    low = dict(headers(MatrixEvent("$1", {"event_id": "$1"}, is_urgent=False), -5, is_encrypted=False))
+    assert told[b"topic"] == b"c" * 32
+    assert dict(headers(Manner(True, 9, "c"), 60, is_encrypted=True))[b"ttl"] == b"9"
+    low = dict(headers(Manner(False, None, "c"), -5, is_encrypted=False))
     assert (low[b"urgency"], low[b"ttl"], low[b"content-type"]) == (b"normal", b"0", b"application/json")
 
 
