@@ -72,12 +72,15 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         """Give the frame's bytes."""
         return self.buffer[self.start : self.start + self.head.frame_bytes]
 
+    def table(self) -> tuple[int, tuple[int, ...]]:
+        """Give where in the buffer the records begin, and where each of them ends, counted from there; unchecked."""
+        count = self.head.count
+        at = self.start + HEAD_BYTES + 5
+        return at + 4 * count + 3, unpack_from(f">{count}I", self.buffer, at)
+
     def slices(self) -> list[bytes]:
         """Give every record's stored bytes, without decoding."""
-        count = self.head.count
-        table = self.start + HEAD_BYTES + 5
-        ends = unpack_from(f">{count}I", self.buffer, table)
-        first = table + 4 * count + 3
+        first, ends = self.table()
         buffer, start, found = self.buffer, first, []
         for end in ends:
             found.append(buffer[start : first + end])

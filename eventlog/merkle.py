@@ -28,6 +28,18 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return node.digest()
 
 
+def _paired(row: Sequence[bytes]) -> list[bytes]:
+    """Hash neighbours together, without the last one of an odd row: `node_hash` without a call for each."""
+    nodes: list[bytes] = []
+    add, copy = nodes.append, _NODE.copy
+    pairs = iter(row)
+    for left, right in zip(pairs, pairs, strict=False):
+        node = copy()
+        node.update(left + right)
+        add(node.digest())
+    return nodes
+
+
 class Tree:
     """The right edge of a tree: `extend` it with leaf hashes, ask its `root` and its `frontier`."""
 
@@ -53,15 +65,14 @@ class Tree:
         new: list[list[bytes]] = []
         while row:
             if level % TILE_HEIGHT == 0:
-                new.append(row.copy())
+                new.append(row)
             if level == len(self._nodes):
                 self._nodes.append(None)
             waiting = self._nodes[level]
             if waiting is not None:
-                row.insert(0, waiting)
-            self._nodes[level] = row.pop() if len(row) & 1 else None
-            pairs = iter(row)
-            row = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=True)]
+                row = [waiting, *row]
+            self._nodes[level] = row[-1] if len(row) & 1 else None
+            row = _paired(row)
             level += 1
         return new
 

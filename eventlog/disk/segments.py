@@ -23,7 +23,7 @@ from eventlog.disk.durable import TEMPORARY, Disk, read_whole
 from eventlog.errors import Absent, Corrupt, Removed, Torn
 from eventlog.frame import Frame
 from eventlog.index import FrameIndex, Place
-from eventlog.limits import FRAME_BYTES_MAX, OPEN_SEGMENTS_MAX, READ_BYTES, READ_RECORDS, SEGMENT_HEAD_BYTES_MAX
+from eventlog.limits import OPEN_SEGMENTS_MAX, READ_BYTES, READ_RECORDS, SEGMENT_HEAD_BYTES_MAX
 from eventlog.merkle import EMPTY_ROOT, Tree
 from eventlog.record import Record, decode
 
@@ -146,18 +146,26 @@ class SegmentFile:
 
     def _pieces(self, fd: int, at: int, stop: int) -> Iterator[tuple[int, list[Frame]]]:
         salt = self.head().salt
+        wanted = READ_BYTES
         while at < stop:
-            data = self.disk.read(fd, min(READ_BYTES, stop - at), at)
+            data = self.disk.read(fd, min(wanted, stop - at), at)
             if not data:
                 raise Torn(f"the file ends before byte {stop}", self.path, at)
             found = frames.split(data, salt)
-            if not found.frames and stop - at > READ_BYTES and isinstance(found.flaw, Torn):
-                found = frames.split(self.disk.read(fd, min(FRAME_BYTES_MAX, stop - at), at), salt)
+            if not found.frames and isinstance(found.flaw, Torn) and stop - at > len(data) == wanted:
+                wanted = _room_for(data, salt)
+                continue
             if found.frames:
                 yield at, found.frames
             at += found.used
             if found.flaw is not None and (not isinstance(found.flaw, Torn) or not found.frames):
                 raise found.flaw.at(self.path, at)
+
+
+def _room_for(start: bytes, salt: int) -> int:
+    """Say how much to read at a time where one read did not take the first frame: its size and a bit, as the next ones
+    will be of that size too."""
+    return frames.decode_head(start, 0, salt).frame_bytes * 9 // 8
 
 
 def _check_follows(head: frames.Head, seq: int, bytes_left: int) -> None:

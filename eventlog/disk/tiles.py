@@ -28,7 +28,7 @@ _MARK_BYTES_MAX = 21  # 2^64 in decimal, and a newline
 def read_tile(disk: Disk, directory: str, tile: Tile) -> bytes | None:
     """Read a tile's hashes, a partial one from its own file or the front of the full one; None where there is none."""
     size = tile.width * HASH_BYTES
-    for path in dict.fromkeys((tile.path, tile.full_path)):
+    for path in (tile.path,) if tile.width == WIDTH else (tile.path, tile.full_path):
         found = durable.read_whole(disk, join(directory, path), TILE_BYTES_MAX)
         if found is not None and len(found) >= size:
             return found[:size]
