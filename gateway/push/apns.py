@@ -114,7 +114,7 @@ def _alert(texts: dict[str, str]) -> dict[str, Any] | None:
 def _reason(body: bytes) -> str:
     try:
         found = msgspec.json.decode(body, type=dict[str, Any]).get("reason")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, str) and found.isalnum() and len(found) <= 64 else ""
 

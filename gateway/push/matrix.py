@@ -146,7 +146,7 @@ def notify(body: bytes) -> tuple[MatrixDevice, ...]:
     """
     try:
         fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec tells of bytes that are not UTF-8 by another error than of JSON
         raise PushRefused(400, "malformed-json", "The body is not JSON.") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("notification"), dict):
         raise PushRefused(400, "missing-field", "notification is missing, or is not an object.")

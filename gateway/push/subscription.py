@@ -111,7 +111,7 @@ def subscription(text: str) -> Subscription:
         return Subscription(endpoint(text))
     try:
         fields = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _refuse("is not a subscription in JSON") from None
     keys = fields.get("keys")
     if not isinstance(keys, dict):

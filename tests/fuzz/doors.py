@@ -11,23 +11,35 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from websockets.frames import Opcode
 
-from tests.conformance.fakes import now_ms
+from tests.conformance.fakes import Instance, now_ms
 from tests.conformance.world import World
 from tests.fuzz import relay_targets
 from tests.fuzz.door_targets import FRAMES, POST, UPGRADE, sent
 from tests.fuzz.peer import NOTHING, Answer, Closed, Connection, Frames, Sender
-from tests.signing import signed_fields
+from tests.signing import ALICE, signed_fields
 
 SECRET = "worker-secret"
 RELAY_KEY = "5a" * 32
 IDENTIFIER = "npub1fuzz:relay"
 HEADERS = {"Content-Type": "application/json"}
 ONCE = b"8ca5806f-aba4-403c-818e-c781dadc6660"  # stands for a fresh nonce or id in every corpus
+MATRIX = json.loads((Path(__file__).parents[1] / "vectors/matrix.json").read_bytes())["specification"]["request"]
+MATRIX["notification"]["devices"][0]["app_id"] = "fuzz.app"
+MANAGEMENT = (
+    {"method": "supportedmethods", "params": []},
+    {"method": "banpubkey", "params": ["ab" * 32, "spam"]},
+    {"method": "unbanpubkey", "params": ["ab" * 32]},
+    {"method": "banevent", "params": ["cd" * 32, "spam"]},
+    {"method": "listbannedpubkeys", "params": []},
+    {"method": "changerelayname", "params": ["fuzz"]},
+    {"method": "allowkind", "params": [1]},
+)
 NOTHING_OF_MIRROR = {"relayID": "0" * 64, **NOTHING}
 CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1013, 4403, 4404, 4429}
 PER_SOCKET = 50  # messages, then a fresh socket
@@ -154,6 +166,22 @@ def pages(live: Live, data: bytes) -> None:
         judged(live.sender.ask("GET", "/" + target_of(data), None, {"Accept": accept}))
 
 
+def tenant(live: Live, data: bytes) -> None:
+    """A report's query, signed as it then reads; the corpus is a query string."""
+    query = renewed(data).decode("utf-8", "replace").encode()
+    signature = live.world.demo.sign(dict(parse_qsl(query.decode(), keep_blank_values=True)))
+    judged(live.sender.ask("GET", f"/push/tenant?{target_of(query)}", None, {"X-Push-Signature": signature}))
+
+
+def management(live: Live, data: bytes) -> None:
+    """A management call (NIP-86) by an admin, signed over the body as it is (NIP-98)."""
+    tags = [["u", f"{live.url}/relay"], ["method", "POST"], ["payload", hashlib.sha256(data).hexdigest()]]
+    event = signed_fields(ALICE, 27_235, uuid.uuid4().hex, tags, now_ms() // 1000)
+    authorization = f"Nostr {base64.b64encode(json.dumps(event).encode()).decode()}"
+    headers = {"Content-Type": "application/nostr+json+rpc", "Authorization": authorization}
+    assert live.post("/relay", data, headers).status == 200
+
+
 # -- HTTP and WebSocket by hand ---------------------------------------------------------------------------------------
 
 
@@ -263,6 +291,13 @@ def registration() -> dict[str, Any]:
     }
 
 
+def inquiry(by: Instance) -> dict[str, str]:
+    """What an instance asks for its report, not signed yet; its times are those of a registration."""
+    times = by.registration("fuzz")
+    asked = {"action": "tenant", "instance": by.domain, "nonce": ONCE.decode(), "limit": "10", "after": "0"}
+    return asked | {name: times[name] for name in ("issuedAt", "expiresAt")}
+
+
 def open_live(world: World) -> Live:
     """Register a relay and get the tokens that the doors need."""
     live = Live(world, Sender(world.server.url))
@@ -307,6 +342,10 @@ def doors(live: Live) -> tuple[Door, ...]:
         Door("tokens/refresh", api("/api/relay-tokens/refresh", "payload"), packed(refresh)),
         Door("tokens/revoke", api("/api/relay-tokens/revoke", "payload"), packed(revoke)),
         Door("pages", pages, (b"status", b"health", b"ready", b"relay", b"console/index.html", b"api/relays?x=1")),
+        Door("matrix", bare("/_matrix/push/v1/notify"), packed(MATRIX)),
+        Door("push/tenant", tenant, (urlencode(inquiry(demo)).encode(),)),
+        Door("log", pages, (b"log/checkpoint", b"log/key", b"log/tile/0/000", b"log/tile/0/x001/000.p/7")),
+        Door("management", management, packed(*MANAGEMENT)),
         Door(
             "http",
             http,

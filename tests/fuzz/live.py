@@ -13,6 +13,7 @@ from tests.conformance.world import world
 from tests.fuzz.doors import Door, Live, doors, open_live
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.peer import Closed
+from tests.signing import ALICE, pubkey
 
 PER_BASE = 100
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
@@ -21,6 +22,7 @@ MEMORY_BYTES_MAX = 256 * 1024 * 1024
 POLICY = 'policy = "allowlist"\nallow = ["demo.example.com", "other.example.com"]\n'  # no look-up leaves this machine
 RATES = "rate_per_instance = 100000000\nrate_per_address = 100000000\n"
 LIMITS = "[mirror]\ninvalid_attempts_max = 100000000\n"
+DOORS = f'[matrix.apps."fuzz.app"]\n[relay]\nadmins = ["{pubkey(ALICE)}"]\n'
 
 
 class Found(AssertionError):
@@ -30,7 +32,7 @@ class Found(AssertionError):
 @contextmanager
 def server(directory: Path) -> Iterator[Live]:
     """A real server with everybody around it, and limits on how often that the fuzzer does not reach."""
-    with world(directory, extra=LIMITS, push=POLICY + RATES) as made:
+    with world(directory, extra=LIMITS + DOORS, push=POLICY + RATES) as made:
         live = open_live(made)
         yield live
         for each in (live.sender, *live.sockets.values()):

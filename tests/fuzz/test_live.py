@@ -10,7 +10,7 @@ from tests.fuzz.doors import Live, doors
 from tests.fuzz.live import MEMORY_BYTES_MAX, fuzz, memory_peak, server
 
 INPUTS = int(os.environ.get("FUZZ_LIVE_INPUTS", "2000"))
-DOORS = 18
+DOORS = 22
 
 
 @pytest.fixture(scope="module")

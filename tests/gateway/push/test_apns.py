@@ -47,7 +47,9 @@ def test_each_answer_of_apples_table(status: int, reason: str, verdict: Verdict)
     assert judge(status, "7", json.dumps({"reason": reason}).encode()) == verdict
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"reason":7}', b'{"reason":"a b"}', b"[" * 10_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"reason":"\xed"}', b'{"reason":7}', b'{"reason":"a b"}', b"[" * 10_000]
+)
 def test_any_body_is_some_verdict(body: bytes) -> None:
     assert judge(400, "", body) == Failed("http-400")
 

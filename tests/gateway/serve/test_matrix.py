@@ -177,6 +177,7 @@ MALFORMED = [
     (b'{"notification":{"devices":[1]}}', 400, "M_BAD_JSON"),
     (b'{"notification":{"devices":[{"app_id":"a"}]}}', 400, "M_MISSING_PARAM"),
     (b'{"notification":{"content":[],"devices":[{}]}}', 400, "M_BAD_JSON"),
+    (b'{"notification":"\xed\xa0"}', 400, "M_NOT_JSON"),
     (b" " * 300_000, 413, "M_TOO_LARGE"),
 ]
 
