@@ -1,7 +1,7 @@
-"""A share of the filter fuzz; the whole of it is run by hand."""
+"""The filter fuzz: 100,000 questions, each held against the dumb matcher."""
 
 from tests.fuzz.agreement import run
 
 
-def test_stored_rows_live_rows_and_counts_agree_with_a_dumb_matcher() -> None:
-    assert run(cases=5_000, seed=20_261_122) == 5_000
+def test_stored_rows_live_rows_counts_and_comparisons_agree_with_a_dumb_matcher() -> None:
+    assert run(cases=100_000, seed=20_261_122) >= 100_000
