@@ -8,6 +8,7 @@ import hashlib
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, Self
 
 import cbor2
@@ -74,6 +75,10 @@ class TableView(ABC):
 
     def retained(self, entry: Retained) -> None:  # noqa: B027 - most views have nothing to do
         """Let go of rows that point to records which retention took. Rows that hold what they need stay."""
+
+    def ignores(self, kinds: AbstractSet[str]) -> bool:
+        """Whether `apply` would find nothing among records of these kinds."""
+        return self.kinds.isdisjoint(kinds) and Retained.kind not in kinds
 
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""

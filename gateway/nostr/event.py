@@ -7,12 +7,12 @@ alone, so that duplicate keys, unknown keys and white space of the sender end he
 
 import enum
 import hashlib
-import re
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 
-from gateway.limits.nostr import INTEGER_MAX, KIND_MAX
+from gateway.limits.nostr import INTEGER_MAX, KIND_MAX, KINDS_KEPT, PARSED_KEYS_MAX
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 Kind = Annotated[int, msgspec.Meta(ge=0, le=KIND_MAX)]
@@ -23,8 +23,6 @@ VANISH = 62
 GIFT_WRAP = 1_059
 AUTHENTICATION = 22_242
 
-_HEX_64 = re.compile("[0-9a-f]{64}")
-_HEX_128 = re.compile("[0-9a-f]{128}")
 _SECONDS_DIGITS = len(str(INTEGER_MAX)) - 1
 _encode = msgspec.json.Encoder().encode
 
@@ -53,6 +51,7 @@ class Keeping(enum.Enum):
     NONE = "ephemeral"
 
 
+@lru_cache(KINDS_KEPT)
 def keeping(kind: int) -> Keeping:
     """Say how a kind is kept."""
     if kind in (0, 3) or 10_000 <= kind < 20_000:
@@ -71,7 +70,18 @@ def identifier(event: Event) -> str:
 
 def is_hex_64(text: object) -> bool:
     """Tell 64 lower-case hex digits, the only form of ids and keys."""
-    return isinstance(text, str) and _HEX_64.fullmatch(text) is not None
+    return isinstance(text, str) and _is_hex(text, 64)
+
+
+def _is_hex(text: str, digits: int) -> bool:
+    """Tell lower-case hex; there and back through bytes takes two thirds of what a regular expression does."""
+    try:
+        return len(text) == digits and bytes.fromhex(text).hex() == text
+    except ValueError:
+        return False
+
+
+_is_key = lru_cache(PARSED_KEYS_MAX)(is_hex_64)  # authors come again and again
 
 
 def canonical(event: Event) -> bytes:
@@ -92,9 +102,9 @@ def flaw(event: Event) -> str | None:
     """Say what is wrong with a decoded event apart from its signature, or None."""
     if event.id != event_id(event):
         return "event id does not match the SHA-256 of its canonical form"
-    if not _HEX_64.fullmatch(event.pubkey):
+    if not _is_key(event.pubkey):
         return "pubkey must be 64 lower-case hex digits"
-    if not _HEX_128.fullmatch(event.sig):
+    if not _is_hex(event.sig, 128):
         return "sig must be 128 lower-case hex digits"
     return None
 
@@ -111,7 +121,10 @@ def stored_event(raw: bytes) -> Event:
 
 def first_value(event: Event, name: str) -> str | None:
     """Give the value of the first tag of a name; None where no such tag has one."""
-    return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == name), None)
+    for tag in event.tags:  # a loop: a generator costs three times as much, and four tags are many
+        if tag and tag[0] == name and len(tag) > 1:
+            return tag[1]
+    return None
 
 
 def expiration(event: Event) -> int | None:
@@ -124,7 +137,10 @@ def expiration(event: Event) -> int | None:
 
 def is_protected(event: Event) -> bool:
     """Tell an event that only its author may publish (NIP-70): one with the tag ``["-"]``."""
-    return any(tag[:1] == ("-",) for tag in event.tags)
+    for tag in event.tags:  # noqa: SIM110 - a loop as in `first_value`
+        if tag and tag[0] == "-":
+            return True
+    return False
 
 
 def difficulty(event_id: str) -> int:

@@ -108,6 +108,7 @@ class Session:
         self, limits: Relay, challenge: str, names_us: Callable[[str], bool], accounts: Sequence[Account] = ()
     ) -> None:
         self._accounts = accounts
+        self._metered = [account for account in accounts if account.is_metered]
         self._limits, self._challenge, self._names_us = limits, challenge, names_us
         self._private, self._now_ms = frozenset(limits.private_kinds), 0
         self.keys: frozenset[str] = frozenset()  # proved by AUTH
@@ -134,7 +135,7 @@ class Session:
         effects: list[Effect] = []
         for text in messages:
             message = wire.decode(text)
-            if not all(account.take(len(text), now_ms) for account in self._accounts):
+            if self._metered and not all(account.take(len(text), now_ms) for account in self._metered):
                 effects += self._over_rate(message)
             elif isinstance(message, wire.Publish):
                 self._events.append(message.event)

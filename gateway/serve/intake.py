@@ -48,6 +48,7 @@ ANSWERS: dict[Standing, Verdict] = {
 }
 ALL_RELAYS = "ALL_RELAYS"
 NOBODY = Sender()
+NO_RULES = Rules()
 STORED: Verdict = (True, "")
 FORGED: Verdict = (False, "invalid: the signature does not verify")
 LOG_FAILED: Verdict = (False, "error: the log takes no records now")
@@ -131,7 +132,8 @@ class Intake:
     def _decide(self, relay_key: str, events: Sequence[Event], sender: Sender) -> list[Verdict | None]:
         """Answer what needs no signature check; None for what is to be verified and kept."""
         now_ms = self._clock.now_ms()
-        context = Context(self._limits, now_ms // 1000, sender, self.rules(relay_key))
+        rules = tuple(one for one in self.rules(relay_key) if one != NO_RULES)
+        context = Context(self._limits, now_ms // 1000, sender, rules)
         verdicts: list[Verdict | None] = []
         for event, standing in zip(events, self._view.standings(relay_key, events), strict=True):
             ruling = judge(event, context)
@@ -249,12 +251,11 @@ class Intake:
 
     def contested(self, event: Event) -> bool:
         """Whether the fold may have refused an event that the view did not refuse beforehand."""
-        if keeping(event.kind) is Keeping.NONE:
-            return False
+        kept = keeping(event.kind)
+        if kept is not Keeping.ALL or event.kind == GIFT_WRAP:
+            return kept is not Keeping.NONE
         author = self._view.author(event.pubkey)
-        if event.kind == GIFT_WRAP:
-            return True
-        return keeping(event.kind) is not Keeping.ALL or (author is not None and author.deletes)
+        return author is not None and author.deletes
 
 
 def _relay_tags(event: Event) -> list[str]:

@@ -137,11 +137,12 @@ class Ledger:
 
     def _fold(self, records: Sequence[Record]) -> None:
         position = records[-1].seq + 1
+        kinds = {record.kind for record in records}  # a dozen views need not each look at every record
         for view in self.views.values():
             # A view that took some of them in before another one failed takes in the rest.
             at = max(0, view.position - records[0].seq)
             with self._touching(view):
-                view.apply(records[at:] if at else records, position)
+                view.apply(() if view.ignores(kinds) else records[at:] if at else records, position)
                 if view.due:
                     view.commit(self.log.origin, self.log.root_at(position))
         self._advance(position)
