@@ -63,6 +63,28 @@ VIEW_LAG_RECORDS = 4_096
 # View files up to this size are checked page by page at start (a tenth of a second); beyond it, only when they fail.
 VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
 
+# -- sorted runs: keys of a view's index, in memory, then in pages of its file (`eventlog.sortedruns`) --
+# Keys in a list in memory: putting one more into it in order takes half a microsecond.
+RUN_LIST_KEYS = 4_096
+# Lists of one size that become one, and runs of one level that become one of the next: more would be fewer times that a
+# key is written (once a level, 0.3 us), and more places to look for it.
+RUN_FAN = 8
+# Keys in memory that are written as a run: a hundred bytes each, read again at a start in a twentieth of a second.
+RUN_MEMORY_KEYS = 131_072
+# Keys that each level merges for one that is added: above one, so that every level keeps up; what a batch waits for
+# grows with it.
+RUN_RATE = 3
+# Nearly two overflow pages of SQLite's and the part that stands in its tree: none of them half empty.
+RUN_PAGE_BYTES = 8_672
+# Pages kept in memory by one set: 17 MB.
+RUN_PAGES_CACHED_MAX = 2_048
+# Fences and filters are written in parts of this size, so that a large run's hold up nobody.
+RUN_PART_BYTES = 65_536
+# A run is written anew without its dead once they are one in so many: a scan skips few, and dropping one costs 20 us.
+RUN_DEAD_SHARE = 64
+# The dead that one merge leaves out, 80 bytes each in memory; what is above waits for the next.
+RUN_DEAD_MAX = 262_144
+
 # -- erasure --
 # Ranges of seqs in one `log.erased`: at 19 bytes each within a payload; what needs more is told by several.
 ERASED_RANGES_MAX = 65_536
