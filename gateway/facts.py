@@ -280,6 +280,31 @@ class Moderated(Fact, frozen=True, array_like=True):
     reason: str
 
 
+class Barred(Fact, frozen=True, array_like=True):
+    """A key was erased: what it made up to ``until_s`` may not come back to ``relay_key`` ("": to any).
+
+    ``mark`` is the key's keyed hash, whose secret stands in no record: so the bar outlives the erasure of the request
+    to vanish behind it, and names nobody. The last word on a relay and a mark counts.
+    """
+
+    kind: ClassVar[str] = "nostr.barred"
+    relay_key: str
+    mark: bytes
+    until_s: int
+
+
+class Heeded(Fact, frozen=True, array_like=True):
+    """What the ``requests`` to vanish (NIP-62) or delete (NIP-09) in records before ``before_seq`` took away is erased.
+
+    ``erased``: how many payloads the last round took; which ones, the `log.erased` before it says.
+    """
+
+    kind: ClassVar[str] = "nostr.heeded"
+    before_seq: int
+    requests: int
+    erased: int
+
+
 FACTS: dict[str, type[Fact]] = {fact.kind: fact for fact in Fact.__subclasses__()}
 
 # (kind, schema) -> pure function from that schema's list of fields to the next schema's. None is ever removed: a log of

@@ -13,6 +13,24 @@ ERASING_LAG_RECORDS = 4_096
 ERASING_ROUNDS_MAX = 8
 """Looks for records that came in while an erasure ran: somebody who goes on writing all the while is not chased on."""
 
+GONE_TARGETS_MAX = 100_000
+"""Events, versions and keys that one round of heeding looks for: some 40 MB. What is behind them waits for the next."""
+
+HEEDING_REST = 20
+"""A round of heeding is followed by a rest of so many times what it took: it costs a twentieth of a core at most,
+however large the log is and however often somebody asks to be gone."""
+
+HEEDING_FIRST_S_MAX = 60.0
+"""The first round comes no later than this after a start, so that a server that is often started heeds requests too;
+and no sooner than half the time that a request may wait, so that a start has the machine to itself."""
+
+HEEDED_RECORDS = 1_048_576
+"""After so many records without a request, how far was looked is recorded, so that the next start need not look again
+(a second's reading)."""
+
+HEEDING_SEQS_TOLD_MAX = 32
+"""Requests that the record of an erasure names by their seqs; of more, it says how many."""
+
 CONTROL_BYTES_MAX = 65_536
 CONTROL_S_MAX = 10.0
 """A request on the operator's door, and the time that it may take to arrive; the answer comes when the work is done."""

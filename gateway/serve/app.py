@@ -35,6 +35,7 @@ from gateway.nostr.info import Presentation
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
 from gateway.serve.asgi import Bodies, Front
+from gateway.serve.barring import Barring
 from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock, SystemClock
 from gateway.serve.control import Control, Verb
@@ -42,6 +43,7 @@ from gateway.serve.door import TRY_AGAIN, Door
 from gateway.serve.erasing import Erasing
 from gateway.serve.express import Express
 from gateway.serve.head import networks
+from gateway.serve.heeding import Heeding
 from gateway.serve.http import Routed, make_app
 from gateway.serve.keeping import Keeping
 from gateway.serve.keys import with_registration_secret
@@ -60,8 +62,10 @@ from gateway.serve.socket import Socket
 from gateway.serve.status import Status, our_version
 from gateway.serve.stderr import Patient
 from gateway.serve.transparency import TransparencyService
+from gateway.views.bars import BarsView
 from gateway.views.devices import DevicesView
 from gateway.views.events import EventsView
+from gateway.views.heeding import HeedingView
 from gateway.views.moderation import ModerationView
 from gateway.views.nonces import NoncesView
 from gateway.views.documents import DocumentsView
@@ -84,6 +88,8 @@ VIEWS: tuple[type[TableView], ...] = (
     RowsView,
     EventsView,
     ModerationView,
+    BarsView,
+    HeedingView,
 )
 
 
@@ -103,6 +109,7 @@ class Gateway:
         self.management = ManagementService(config.relay, clock, ledger)
         self.mirror = MirrorService(config, clock, ledger, metrics)
         self.transparency = TransparencyService(config, clock, ledger.log)
+        self.barring = Barring(clock, ledger, Path(config.data))
         self._introduce()
 
         app = make_app(config, self.status, metrics, self._services(), self.describe)
@@ -126,6 +133,7 @@ class Gateway:
         self.mirror.delegation.peers_of = self.relays.peers_asked
         self.nostr.replicate = self.mirror.replica
         self.nostr.introduce(self._is_relays_url)
+        self.nostr.intake.is_barred = self.barring.is_barred
         self.management.names, self.management.named = self._is_relays_url, self._relay_key
         self.status.public_relays = self.relays.public_relays
 
@@ -278,8 +286,10 @@ async def run(config: Config, clock: Clock | None = None) -> None:
             await ground.start(ledger.run)
             await ground.start(stop_on_signal, gateway)
             keeping = Keeping(config, clock, log, ledger)
-            await ground.start(operators_door(config, clock, log, gateway, keeping).run)
+            erasing = Erasing(log, ledger, clock, Path(config.data), judge=refuse_unknown, forget=gateway.forget)
+            await ground.start(operators_door(config, gateway, keeping, erasing).run)
             await ground.start(keeping.run)
+            await ground.start(Heeding(config.relay.erase_gone_s, clock, log, ledger, erasing).run)
             async with trio.open_nursery() as serving:
                 await serving.start(gateway.run)
                 print(f"listening on {url}", flush=True)  # noqa: T201 - the one line that belongs on stdout
@@ -287,12 +297,10 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     structlog.get_logger().info("stopped", records=log.durable_size)
 
 
-def operators_door(config: Config, clock: Clock, log: Log, gateway: Gateway, keeping: Keeping) -> Control:
+def operators_door(config: Config, gateway: Gateway, keeping: Keeping, erasing: Erasing) -> Control:
     """Make the door that commands use beside a running server: each verb is one entry."""
-    data = Path(config.data)
-    erasing = Erasing(log, gateway.ledger, clock, data, judge=refuse_unknown, forget=gateway.forget)
     verbs: dict[str, Verb] = {"erase": erasing.answer, "tenants": gateway.push.tenants}
-    return Control(data, verbs | {"compact": keeping.compact, "snapshot": keeping.snapshot})
+    return Control(Path(config.data), verbs | {"compact": keeping.compact, "snapshot": keeping.snapshot})
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Erasures in a running process: whose records, the log's files, the views, and what is kept in memory.
 
-    find (a thread reads the log) ─▶ job, record, segments (`eventlog.disk.erase`) ─▶ views anew ─▶ swapped ─▶ job ended
+    find (a thread reads the log) ─▶ bars ─▶ job, record, segments (`eventlog.disk.erase`) ─▶ views anew ─▶ job ended
                 ▲                                                                                     │
                 └──────────────── what came in meanwhile: until a look finds nothing more ────────────┘
 Invariant: one erasure or other rewriting at a time; when `erase` returns, no file under the data directory and no view
@@ -34,12 +34,14 @@ from eventlog.retention import State
 from eventlog.snapshot import name_of
 from eventlog.view import TableView
 from gateway.errors import Unavailable
+from gateway.facts import Moderated
 from gateway.limits.keeping import ERASING_LAG_RECORDS, ERASING_ROUNDS_MAX
+from gateway.serve.barring import Barring
 from gateway.serve.clock import Clock
 from gateway.serve.control import WRONG, ControlRefused
 from gateway.serve.ledger import Ledger
 from gateway.views.scrub import scrub
-from gateway.views.subjects import Finder, Subject, SubjectUnclear, finder, subject_of, what
+from gateway.views.subjects import Finder, NostrKey, OfKey, Subject, SubjectUnclear, finder, subject_of, what
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -82,7 +84,7 @@ class Erasing:
         self._log, self._ledger, self._clock = log, ledger, clock
         self._data, self._views = str(data), str(data / VIEW_DIRECTORY)
         self._log_directory = str(data / LOG_DIRECTORY)
-        self._forget, self._hop, self._alive = forget, hop, alive
+        self._forget, self._hop, self.alive = forget, hop, alive
 
         def watched(records: Sequence[Record]) -> None:
             alive()
@@ -107,11 +109,16 @@ class Erasing:
             torn += await self._end_pending()
         start = 0
         for _ in range(ERASING_ROUNDS_MAX):
+            await self._log.durable(self._log.next_seq)  # what was let in before a bar, or a request, is looked at
             stop = self._log.durable_size
-            found = await self._found(subject, start, stop)
+            search = await self._searched(subject, start, stop)
+            found = search.found
             kinds.update(found.values())
             if asked.dry_run or not found:
                 break
+            if isinstance(subject, NostrKey) and isinstance(search, OfKey):
+                barring = Barring(self._clock, self._ledger, Path(self._data))
+                await self._ledger.record(barring.drafts(subject.pubkey, search))
             affected = self._affected(found.values())
             changed.update(view.name for view in affected)
             affected = await self._scrubbed(affected, subject, found)
@@ -119,20 +126,29 @@ class Erasing:
             start = stop
         return Done(kinds.total(), dict(kinds), sorted(changed), torn)
 
-    async def _found(self, subject: Subject, start: int, stop: int) -> dict[int, str]:
-        """Find the subject's records that still have a payload, from ``start`` on: seq and kind."""
-        search = finder(subject)
-        await self._hop(partial(self._search, search, max(start, self._state().first_seq), stop))
-        return search.found
+    async def _searched(self, subject: Subject, start: int, stop: int) -> Finder:
+        """Find the subject's records that still have a payload, from ``start`` on."""
+        first_seq, search = self.first_seq, finder(subject)
+        await self._hop(partial(self._search, search, max(start, first_seq), stop))
+        if start > first_seq and Moderated.kind in search.found.values():
+            return await self._searched(subject, first_seq, stop)  # lists follow from all that was said of them
+        return search
 
-    def _search(self, found: Finder, start: int, stop: int) -> None:
+    def _search(self, search: Finder, start: int, stop: int) -> None:
         """Show a finder the log as often as it needs; blocks."""
-        for turn in range(found.passes):
+        turn = 0
+        while turn < search.passes:
             for records in self._log.read(start, stop) if start < stop else ():
-                self._alive()
+                self.alive()
                 for record in records:
                     if record.payload is not None:
-                        found.take(record, turn)
+                        search.take(record, turn)
+            turn += 1
+
+    @property
+    def first_seq(self) -> int:
+        """Where the log begins: retention took what was before."""
+        return self._state().first_seq
 
     def _state(self) -> State:
         return read_state(self._log.store.disk, self._log_directory)
@@ -193,7 +209,7 @@ class Erasing:
 
     async def _carry_out(self, job: Job, affected: Sequence[TableView], *, begun: bool) -> list[str]:
         await erasures.erase(
-            self._log, self._data, job, self._clock.now_ns(), self._hop, begun=begun, progress=lambda _: self._alive()
+            self._log, self._data, job, self._clock.now_ns(), self._hop, begun=begun, progress=lambda _: self.alive()
         )
         self._forget()
         had_snapshots = bool(self._snapshots(affected))

@@ -76,6 +76,7 @@ class Intake:
         assert isinstance(moderation, ModerationView)
         self.rules: Callable[[str], tuple[Rules, ...]] = lambda relay_key: (configured, moderation.rules(relay_key))
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
+        self.is_barred: Callable[[str, Event], bool] = _bars_nobody  # (relay key, event)
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
 
@@ -141,6 +142,8 @@ class Intake:
                 verdicts.append((False, ruling.reason))
             elif standing is not Standing.KNOWN and self._writes_too_fast(event.pubkey, now_ms):
                 verdicts.append((False, "rate-limited: this key writes too fast"))
+            elif standing is not Standing.KNOWN and self.is_barred(relay_key, event):
+                verdicts.append(ANSWERS[Standing.VANISHED])
             else:
                 verdicts.append(None if keeping(event.kind) is Keeping.NONE else ANSWERS.get(standing))
         return verdicts
@@ -194,8 +197,11 @@ class Intake:
             return False
         try:
             await self._ledger.log.room()
-            _, ticket = self._ledger.submit(self._drafts(relay_key, events))
-            await ticket.wait()
+            # Asked again, with no pause before the submit: an erasure may have raised a bar meanwhile.
+            unbarred = [event for event in events if not self.is_barred(relay_key, event)]
+            if unbarred:
+                _, ticket = self._ledger.submit(self._drafts(relay_key, unbarred))
+                await ticket.wait()
         except LogFailed:
             return True
         return False
@@ -244,6 +250,8 @@ class Intake:
 
     def _outcome(self, relay_key: str, event: Event) -> Verdict:
         """Say what became of a recorded event: a deletion or a newer version may have been in flight beside it."""
+        if self.is_barred(relay_key, event):
+            return ANSWERS[Standing.VANISHED]
         if self.contested(event):
             standing = self._view.standing(relay_key, event)
             return STORED if standing is Standing.KNOWN else ANSWERS.get(standing, STORED)
@@ -264,6 +272,11 @@ def _relay_tags(event: Event) -> list[str]:
 
 def _names_nobody(url: str, relay_key: str) -> bool:
     del url, relay_key
+    return False
+
+
+def _bars_nobody(relay_key: str, event: Event) -> bool:
+    del relay_key, event
     return False
 
 

@@ -17,8 +17,8 @@ from gateway.serve.clock import Clock
 KEY_BYTES = 32
 
 
-def stored_key(directory: Path, name: str, clock: Clock) -> str:
-    """Read the secret ``name`` (64 hex digits when it is our own making), or make it.
+def stored_key(directory: Path, name: str, clock: Clock, *, is_told: bool = True) -> str:
+    """Read the secret ``name`` (64 hex digits when it is our own making), or make it; ``is_told``: and say so.
 
     Raises Unavailable where the directory cannot be used, or the file is empty.
     """
@@ -26,7 +26,8 @@ def stored_key(directory: Path, name: str, clock: Clock) -> str:
     try:
         if not path.exists():
             _make(path, clock.random_bytes(KEY_BYTES).hex())
-            structlog.get_logger().warning("made a secret", path=str(path))
+            if is_told:
+                structlog.get_logger().warning("made a secret", path=str(path))
         text = path.read_text("utf-8").strip()
     except OSError as error:
         raise Unavailable(f"the key {path} cannot be read or made: {error.strerror}") from error

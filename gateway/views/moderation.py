@@ -49,6 +49,10 @@ class ModerationView(TableView):
             found.setdefault(name, {})[value] = reason
         return found
 
+    def relays_with(self, value: str) -> list[tuple[str, str]]:
+        """Name every relay and list that has a value."""
+        return self.db.execute("SELECT relay, list FROM rule WHERE value = ? ORDER BY relay, list", (value,)).fetchall()
+
     def words(self, relay_key: str) -> dict[str, str]:
         """Give the name, description and icon that a moderator has given a relay, as far as one has."""
         lists = self.lists(relay_key)

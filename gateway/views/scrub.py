@@ -10,7 +10,8 @@ from collections.abc import Collection
 from typing import assert_never
 
 from eventlog.view import TableView
-from gateway.views.subjects import NostrKey, PushToken, Subject, User
+from gateway.nostr.key import npub
+from gateway.views.subjects import Gone, NostrKey, PushToken, Subject, User
 
 BY_SEQ = {
     "devices": ("DELETE FROM device WHERE seq = ?",),
@@ -24,7 +25,10 @@ OF_USER = {
         "DELETE FROM device WHERE tenant = ? AND user = ?",
         "DELETE FROM pseudonym WHERE tenant = ? AND user = ?",
     ),
-    "pushkeys": ("DELETE FROM gone WHERE tenant = ? AND pushkey = ?",),
+    "pushkeys": (
+        "DELETE FROM gone WHERE tenant = ? AND pushkey = ?",
+        "DELETE FROM held WHERE tenant = ? AND pushkey = ?",
+    ),
 }
 OF_TOKEN = {
     "devices": ("DELETE FROM device WHERE ? IN (target, whole)",),
@@ -32,12 +36,13 @@ OF_TOKEN = {
         "DELETE FROM pending WHERE target = ?",
         "UPDATE notification SET pending = (SELECT count(*) FROM pending p WHERE p.seq = notification.seq)",
     ),
-    "pushkeys": ("DELETE FROM gone WHERE pushkey = ?",),
+    "pushkeys": ("DELETE FROM gone WHERE pushkey = ?", "DELETE FROM held WHERE pushkey = ?"),
 }
 OF_KEY = {
     "tokens": ("DELETE FROM issued WHERE subject = ?", "DELETE FROM subjects WHERE subject = ?"),
     "rows": ("DELETE FROM rows WHERE writer = ?",),
 }
+OF_KEY_WORDS = {"moderation": ("DELETE FROM rule WHERE instr(value || ' ' || reason, ?)",)}
 _AUTHORED = ("event", "address", "gone_id", "gone_address")
 _AUTHOR = "(SELECT number FROM author WHERE pubkey = ?)"
 OF_KEY_BYTES = {
@@ -83,10 +88,12 @@ def _by_value(db: sqlite3.Connection, name: str, subject: Subject) -> None:
             _run(db, OF_USER.get(name, ()), (tenant, user))
         case PushToken(token):
             _run(db, OF_TOKEN.get(name, ()), (token,))
-        case NostrKey(_, True):
-            pass  # its deletions took the rows away when they were folded
+        case NostrKey(_, True) | Gone():
+            pass  # the requests took the rows away when they were folded
         case NostrKey(pubkey):
             _run(db, OF_KEY.get(name, ()), (pubkey,))
+            for word in (pubkey, npub(pubkey)):
+                _run(db, OF_KEY_WORDS.get(name, ()), (word,))
             _run(db, OF_KEY_BYTES.get(name, ()), (bytes.fromhex(pubkey),))
         case _:
             assert_never(subject)

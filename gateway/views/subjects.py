@@ -2,8 +2,10 @@
 
     user    registrations, notifications and removals of one user of a tenant, and what these superseded
     token   every record that names a push token, notifications to it among others
-    nostr   a key's events, what was wrapped for it (NIP-59), its rows, its relay tokens, its wish to vanish (NIP-62);
+    nostr   a key's events, what was wrapped for it (NIP-59), its rows, its relay tokens, its wish to vanish (NIP-62),
+            what moderators said of it and what it said as one (NIP-86);
             or only what its own deletion requests took away (NIP-09)
+    gone    what all authors asked to be gone by requests of their own (NIP-62, NIP-09)
 
 Invariant: what is found is closed: without it a fold ends in what stands now, less the subject. So a registration that
 the user's own had superseded goes too, and a version of an event that a deleted one had superseded: neither may come
@@ -23,7 +25,9 @@ from gateway.facts import (
     Deregistered,
     EventStored,
     Fact,
+    Moderated,
     Registered,
+    RelayUnregistered,
     Removed,
     RowStored,
     TokenIssued,
@@ -32,9 +36,11 @@ from gateway.facts import (
     event_of,
     fact_of,
 )
-from gateway.nostr.event import DELETION, GIFT_WRAP, Event, Keeping, identifier, indexed_tags, keeping, stored_event
+from gateway.nostr.event import GIFT_WRAP, Event, indexed_tags, stored_event
 from gateway.nostr.key import npub, public_key
 from gateway.push.target import identity
+from gateway.views.gone import GoneFinder, Requests
+from gateway.views.restating import Lists
 
 
 class SubjectUnclear(Exception):
@@ -64,7 +70,14 @@ class NostrKey:
     only_deleted: bool = False
 
 
-Subject = User | PushToken | NostrKey
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What these requests of authors name; nobody asks for it in words."""
+
+    requests: Requests
+
+
+Subject = User | PushToken | NostrKey | Gone
 
 
 def subject_of(text: str, *, only_deleted: bool = False) -> Subject:
@@ -104,6 +117,8 @@ def what(subject: Subject) -> str:
             return "token"
         case NostrKey(only_deleted=only_deleted):
             return "nostr-deleted" if only_deleted else "nostr"
+        case Gone():
+            return "gone"
 
 
 def described(subject: Subject) -> str:
@@ -115,6 +130,8 @@ def described(subject: Subject) -> str:
             return f"the push token {token!r}"
         case NostrKey(pubkey, only_deleted):
             return f"the nostr key {pubkey}" + (", only what it deleted" if only_deleted else "")
+        case Gone():
+            return "what its authors asked to be gone"
 
 
 def words(subject: Subject) -> tuple[str, ...]:
@@ -126,13 +143,17 @@ def words(subject: Subject) -> tuple[str, ...]:
             return (token,)
         case NostrKey(pubkey):
             return (pubkey, npub(pubkey))
+        case Gone():
+            return ()
 
 
 class Finder(Protocol):
-    """Is shown the log, as often as `passes` says, and then knows the seqs, and the kind of each."""
+    """Is shown the log, as often as `passes` says at last, and then knows the seqs, and the kind of each."""
 
     passes: int
-    found: dict[int, str]
+
+    @property
+    def found(self) -> dict[int, str]: ...
 
     def take(self, record: Record, turn: int) -> None: ...
 
@@ -145,7 +166,9 @@ def finder(subject: Subject) -> Finder:
         case PushToken(token):
             return _OfToken(token)
         case NostrKey(pubkey, only_deleted):
-            return _Deleted(pubkey) if only_deleted else _OfKey(pubkey)
+            return _Deleted(pubkey) if only_deleted else OfKey(pubkey)
+        case Gone(requests):
+            return GoneFinder(requests)
 
 
 PUSH_KINDS = frozenset((Registered.kind, Deregistered.kind, Accepted.kind, Removed.kind))
@@ -241,39 +264,75 @@ class _OfToken:
                 return False
 
 
-class _OfKey:
-    """Everything of a nostr key."""
+class OfKey:
+    """Everything of a nostr key; where moderators had a say, a look for whose events they named, then for their words.
+
+    ``until_s``: the latest time on an event of the key or in its requests to vanish. ``lists``: see `restating`.
+    """
 
     passes = 1
 
     def __init__(self, pubkey: str) -> None:
-        self._pubkey = pubkey
+        self._pubkey, self._raw = pubkey, bytes.fromhex(pubkey)
+        self._words = words(NostrKey(pubkey))
+        self._moderated: set[str] = set()  # ids of events that moderators named
+        self._own: set[str] = set()  # those of them that are the key's
         self.found: dict[int, str] = {}
+        self.until_s = 0
+        self.lists = Lists()
+
+    def names(self, text: str) -> bool:
+        """Whether a text names the key."""
+        return text in self._own or any(word in text for word in self._words)
 
     def take(self, record: Record, turn: int) -> None:
-        del turn
-        if record.kind in KEY_KINDS and record.payload is not None and self._is_of_key(record):
+        """Look at one record that has its payload."""
+        if record.kind in (Moderated.kind, RelayUnregistered.kind):
+            self._weigh(record, turn)
+        elif record.kind in KEY_KINDS and turn < 2 and self._is_of_key(record, turn):
             self.found[record.seq] = record.kind
 
-    def _is_of_key(self, record: Record) -> bool:
+    def _weigh(self, record: Record, turn: int) -> None:
+        fact = fact_of(record)
+        if isinstance(fact, RelayUnregistered) and turn == 2:
+            self.lists.unregister(fact.relay_key)
+        elif isinstance(fact, Moderated) and turn == 0:
+            self.passes = 3
+            self._moderated.add(fact.value)
+        elif isinstance(fact, Moderated) and turn == 2:
+            goes = fact.by == self._raw or self.names(fact.value) or self.names(fact.reason)
+            self.lists.take(fact, goes=goes)
+            if goes:
+                self.found[record.seq] = record.kind
+
+    def _is_of_key(self, record: Record, turn: int) -> bool:
         if record.kind == EventStored.kind:
             assert record.payload is not None
             if self._pubkey.encode() not in record.payload:  # events are stored in their canonical form
                 return False
             stored = event_of(record)
             return stored is not None and self._wrote(stored_event(stored[1]))
-        match fact_of(record):
+        return turn == 0 and self._is_named(fact_of(record))
+
+    def _is_named(self, fact: Fact | None) -> bool:
+        match fact:
             case TokenIssued(pubkey=pubkey) | TokenRevoked(pubkey=pubkey):
                 return pubkey == self._pubkey
-            case Vanished(pubkey=key):
-                return key == bytes.fromhex(self._pubkey)
+            case Vanished(pubkey=key, until_s=until_s) if key == self._raw:
+                self.until_s = max(self.until_s, until_s)
+                return True
             case RowStored(writer=writer, row=row):
                 return writer == self._pubkey or _author_of(row) == self._pubkey
             case _:
                 return False
 
     def _wrote(self, event: Event) -> bool:
-        return event.pubkey == self._pubkey or (event.kind == GIFT_WRAP and ("p", self._pubkey) in indexed_tags(event))
+        if event.id in self._moderated and event.pubkey == self._pubkey:
+            self._own.add(event.id)
+        if event.pubkey == self._pubkey:
+            self.until_s = max(self.until_s, event.created_at)
+            return True
+        return event.kind == GIFT_WRAP and ("p", self._pubkey) in indexed_tags(event)
 
 
 def _author_of(row: bytes) -> object:
@@ -283,61 +342,23 @@ def _author_of(row: bytes) -> object:
         return None  # rows are others' objects, kept as they came
 
 
-Place = tuple[str, int, str]  # relay, kind, d tag
-
-
 class _Deleted:
-    """A key's events that its deletion requests took away, first the requests, then what they name."""
+    """What a key's own deletion requests took away: first the requests, then what they name."""
 
-    passes = 3
+    passes = 1 + GoneFinder.passes
 
     def __init__(self, pubkey: str) -> None:
-        self._pubkey = pubkey
-        self._ids: set[tuple[str, str]] = set()
-        self._until: dict[Place, int] = {}
-        self.found: dict[int, str] = {}
+        self._pubkey, self._requests = pubkey, Requests()
+        self._finder: GoneFinder | None = None
+
+    @property
+    def found(self) -> dict[int, str]:
+        return {} if self._finder is None else self._finder.found
 
     def take(self, record: Record, turn: int) -> None:
-        if record.kind != EventStored.kind or self._pubkey.encode() not in (record.payload or b""):
-            return
-        stored = event_of(record)
-        assert stored is not None, "it has a payload"
-        relay_key, event = stored[0], stored_event(stored[1])
-        if event.pubkey != self._pubkey or (event.kind == DELETION) != (turn == 0):
-            return
         if turn == 0:
-            self._note(relay_key, event)
-        elif turn == 1:
-            self._versions(relay_key, event)
-        elif self._is_gone(relay_key, event):
-            self.found[record.seq] = record.kind
-
-    def _note(self, relay_key: str, deletion: Event) -> None:
-        for letter, value in indexed_tags(deletion):
-            if letter == "e":
-                self._ids.add((relay_key, value))
-            elif letter == "a":
-                kind, _, rest = value.partition(":")
-                owner, _, name = rest.partition(":")
-                if owner == self._pubkey and kind.isascii() and kind.isdecimal():
-                    self._raise(relay_key, int(kind), name, deletion.created_at)
-
-    def _raise(self, relay_key: str, kind: int, name: str, until: int) -> None:
-        match keeping(kind):
-            case Keeping.NEWEST:
-                place = (relay_key, kind, "")
-            case Keeping.NEWEST_ADDRESSED:
-                place = (relay_key, kind, name)
-            case _:
-                return
-        self._until[place] = max(self._until.get(place, 0), until)
-
-    def _versions(self, relay_key: str, event: Event) -> None:
-        """Where a version was deleted by its id, the older ones that it superseded may not come back."""
-        if (relay_key, event.id) in self._ids:
-            self._raise(relay_key, event.kind, identifier(event), event.created_at)
-
-    def _is_gone(self, relay_key: str, event: Event) -> bool:
-        name = identifier(event) if keeping(event.kind) is Keeping.NEWEST_ADDRESSED else ""
-        until = self._until.get((relay_key, event.kind, name), -1)
-        return (relay_key, event.id) in self._ids or event.created_at <= until
+            self._requests.take(record, self._pubkey)
+            return
+        if self._finder is None:
+            self._finder = GoneFinder(self._requests)
+        self._finder.take(record, turn - 1)

@@ -54,6 +54,8 @@ GOLDEN = {
     "nostr.stored": "8362733102420303",
     "nostr.vanished": "8362733142020203",
     "relay.moderated": "85627331420202627333627334627335",
+    "nostr.barred": "8362733142020203",
+    "nostr.heeded": "83010203",
 }
 
 

@@ -49,9 +49,13 @@ from gateway.views.subjects import NostrKey, Subject, SubjectUnclear, described,
 def erase(data: Path, *, text: str, by: str, reason: str, only_deleted: bool, dry_run: bool, as_json: bool) -> None:
     """Erase what the log holds about a user, a push token or a nostr key.
 
-    Payloads go from segments, indexes, views and snapshots; what is left of each record proves, as before, that it was
-    there and when. The erasure is a record of its own: who asked, why, how many. Works beside a running server, through
-    it, or without one. Backups that were made before are yours to erase.
+    Everything that names the subject goes now, when the command returns: payloads from segments, indexes, views and
+    snapshots; what is left of each record proves, as before, that it was there and when. Without this command a running
+    server erases, within relay.erase_gone_s seconds (an hour), only what nostr keys themselves asked to be gone:
+    requests to vanish (NIP-62) and to delete (NIP-09).
+
+    The erasure is a record of its own: who asked, why, how many. Works beside a running server, through it, or without
+    one. An erased key's earlier events do not come back. Backups that were made before are yours to erase.
 
     \b
     Examples:
