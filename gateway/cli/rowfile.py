@@ -8,7 +8,7 @@ This module must not know sockets.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import click
 import msgspec
 
 from eventlog.disk.durable import RealDisk, append, replace
+from gateway.client.pouring import Lot
+from gateway.client.station import Stored, stored_of
 
 BUFFER_BYTES = 1 << 20  # rows that wait to be written with one sync; live ones never wait
-CHUNK_ROWS = 2_000  # of a file that is pushed, for one round of answers
+LOT_EVENTS = 500  # of a file that is published, for one round of answers
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -55,9 +57,13 @@ class RowFile:
 
     def keep(self, rows: list[dict[str, Any]], cursor: str | None, *, flush: bool) -> None:
         """Take rows and the cursor behind them, None for none yet; ``flush``: they may not wait for others."""
-        for row in rows:
-            self._buffer += msgspec.json.encode(row) + b"\n"
-        self.rows += len(rows)
+        self.keep_lines([msgspec.json.encode(row) for row in rows], cursor, flush=flush)
+
+    def keep_lines(self, lines: Sequence[bytes], cursor: str | None, *, flush: bool) -> None:
+        """Take rows as they are spelled, as `keep` does."""
+        for line in lines:
+            self._buffer += line + b"\n" if b"\n" not in line else _one_line(line)
+        self.rows += len(lines)
         self._cursor = cursor or self._cursor
         has_place = cursor is not None or self._cursor_path is None
         if has_place and (flush or len(self._buffer) >= BUFFER_BYTES):
@@ -95,31 +101,38 @@ class RowFile:
         return fd
 
 
-def chunks_of(path: Path | None, start: int) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """Give a file's rows (stdin's where ``path`` is None) in chunks, each with the number of bytes up to its end.
+def _one_line(text: bytes) -> bytes:
+    """Spell anew what somebody spelled over several lines."""
+    return msgspec.json.encode(msgspec.json.decode(text)) + b"\n"
 
-    click.UsageError names the first line that is no replication row.
+
+def lots_of(path: Path | None, start: int, *, rows: bool) -> Iterator[Lot]:
+    """Give a file's events (stdin's where ``path`` is None), or its ``rows``, in lots as they are spelled.
+
+    click.UsageError names the first line that is none.
     """
     with sys.stdin.buffer if path is None else path.open("rb") as file:
         if path is not None:
             file.seek(start, os.SEEK_SET)
-        rows, at = [], start
+        events: list[Stored] = []
+        at = start
         for line in file:
             at += len(line)
-            if line.strip():
-                rows.append(_row(line, at - len(line)))
-            if len(rows) >= CHUNK_ROWS:
-                yield rows, at
-                rows = []
-        if rows:
-            yield rows, at
+            text = line.strip()
+            if text:
+                events.append(_stored(text, at - len(line), rows=rows))
+            if len(events) >= LOT_EVENTS:
+                yield Lot(events, at)
+                events = []
+        if events:
+            yield Lot(events, at)
 
 
-def _row(line: bytes, at: int) -> dict[str, Any]:
+def _stored(text: bytes, at: int, *, rows: bool) -> Stored:
     try:
-        row = msgspec.json.decode(line, type=dict[str, Any])
-    except msgspec.DecodeError as why:
-        raise click.UsageError(f"the line at byte {at} is no JSON object: {why}") from None
-    if not row.get("relayID") or not isinstance(row.get("id"), str):
+        one = stored_of(text)
+    except ValueError as why:
+        raise click.UsageError(f"the line at byte {at} is no {'row' if rows else 'event'}: {why}") from None
+    if rows and b'"relayID"' not in text:
         raise click.UsageError(f"the line at byte {at} is no replication row: it needs id and relayID")
-    return row
+    return one

@@ -161,7 +161,7 @@ class Behaviour:
         else:
             yield Notice("mirror", f"no new token: {denied.reason}")
             if not denied.final:  # else the one that we have serves until it ends, and then it is asked once more
-                yield Wake(REFRESH, now_ms + _pause_ms(self._denials, denied.roll))
+                yield Wake(REFRESH, now_ms + back_off_ms(self._denials, denied.roll))
                 self._denials += 1
 
     # -- sockets ------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Behaviour:
             yield from self._ask()
             return
         link.state = "waiting"
-        pause_ms = RECONNECT_MS_MAX if closed.code == TOO_MANY_ATTEMPTS else _pause_ms(link.tries, closed.roll)
+        pause_ms = RECONNECT_MS_MAX if closed.code == TOO_MANY_ATTEMPTS else back_off_ms(link.tries, closed.roll)
         link.tries += 1
         yield Wake(link.socket, now_ms + pause_ms)
 
@@ -333,7 +333,7 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-def _pause_ms(tries: int, roll: float) -> int:
+def back_off_ms(tries: int, roll: float) -> int:
     """Give the time until the next try: between the shortest and twice, four times … it, so that crowds spread."""
     longest_ms = min(RECONNECT_MS_MAX, RECONNECT_MS_MIN << (1 + min(tries, RECONNECT_DOUBLINGS_MAX)))
     return RECONNECT_MS_MIN + int(roll * (longest_ms - RECONNECT_MS_MIN))

@@ -70,7 +70,7 @@ class Line:
 @asynccontextmanager
 async def open_line(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Line]:
     """Open a ``ws://`` or ``wss://`` URL. Raises LineLost where that fails; what the block raises comes out alone."""
-    stream = await _dial(url, tls)
+    stream = await dial(url, tls)
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
@@ -102,7 +102,8 @@ async def _shake(nursery: trio.Nursery, stream: trio.abc.Stream, host: str, targ
     raise LineLost(NO_CLOSE, "no answer to the handshake")
 
 
-async def _dial(url: str, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+async def dial(url: str, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    """Connect to a URL's host, with TLS where it is ``wss``. Raises LineLost."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:

@@ -46,3 +46,35 @@ CLIENT_BATCHES_WAITING = 64
 CLIENT_BATCHES_MAX = 1_024
 """Batches that a subscriber has not taken: at the first number the socket is not read until it has, unless publishes
 wait for their answers on it; at the second it is closed, and goes on later from where it was."""
+
+CLIENT_WRITE_BYTES = 262_144
+"""Of many small messages, what one write takes."""
+
+SYNC_IDS = 250
+SYNC_ERRANDS = 6
+"""Ids in one REQ of a synchronisation (below the usual limit of 500 results), and how many such lots are on their way
+in each direction at once: asked for, published, not yet answered."""
+
+SYNC_IDS_WAITING = 100_000
+"""Ids found missing that wait to be fetched (10 MB): above, the comparison waits."""
+
+SYNC_ANSWER_S_MAX = 60.0
+SYNC_SUPPORT_S_MAX = 10.0
+"""How long a relay may take for one answer; and for its first to NIP-77: who does not know it may be silent."""
+
+SYNC_ROUNDS_MAX = 100_000
+"""Messages of one comparison: ten million ids that one side lacks take 11,000."""
+
+SYNC_LIVE_MAX = 20_000
+"""Live events that wait for the other relay; above, both connections are opened anew and compared."""
+
+SYNC_RECENT_MAX = 65_536
+"""Ids that were just carried, so that their echo is not carried back."""
+
+SYNC_PAUSE_S = 2.0
+SYNC_PAUSES_MAX = 8
+"""How long a relay that says ``rate-limited:`` is left alone, doubled up to a minute, and how often, before its word
+counts as a refusal."""
+
+PAGE_EVENTS = 1_000
+"""Events of one REQ where a relay is read in pages; one that gives fewer at a time is asked more often."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 import pytest
 
-from gateway.cli.rowfile import Place, RowFile, chunks_of, read_place
+from gateway.cli.rowfile import Place, RowFile, lots_of, read_place
 
-ROWS = [{"id": f"e{number}", "relayID": "r"} for number in range(5)]
+ROWS = [{"id": f"e{number}", "relayID": "r", "created_at": 1} for number in range(5)]
 
 
 def ids(path: Path) -> list[str]:
@@ -57,19 +57,28 @@ def test_a_cursor_of_another_file_is_refused(tmp_path: Path) -> None:
         RowFile(tmp_path / "rows", tmp_path / "cursor")
 
 
-def test_a_file_is_read_in_chunks_that_say_where_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cli.rowfile.CHUNK_ROWS", 2)
+def test_a_file_is_read_in_lots_that_say_where_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.rowfile.LOT_EVENTS", 2)
     path = tmp_path / "rows"
     path.write_text("\n".join(map(json.dumps, ROWS)))
-    chunks = list(chunks_of(path, 0))
-    assert [row["id"] for rows, _ in chunks for row in rows] == ["e0", "e1", "e2", "e3", "e4"]
-    assert chunks[-1][1] == path.stat().st_size
-    assert list(chunks_of(path, chunks[0][1])) == chunks[1:]
+    lots = list(lots_of(path, 0, rows=True))
+    assert [row.id for lot in lots for row in lot.events] == ["e0", "e1", "e2", "e3", "e4"]
+    assert lots[-1].end == path.stat().st_size
+    assert list(lots_of(path, lots[0].end, rows=True)) == lots[1:]
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"id":"e"}', '{"id":7,"relayID":"r"}'])
+@pytest.mark.parametrize(
+    "line", ["nonsense", "[]", '{"id":"e","created_at":1}', '{"id":7,"relayID":"r","created_at":1}']
+)
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "rows"
     path.write_text(json.dumps(ROWS[0]) + "\n" + line)
     with pytest.raises(click.UsageError, match=f"the line at byte {len(json.dumps(ROWS[0])) + 1} is no"):
-        list(chunks_of(path, 0))
+        list(lots_of(path, 0, rows=True))
+
+
+def test_an_event_that_was_spelled_over_several_lines_is_kept_on_one(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "rows", None)
+    file.keep_lines([b'{"id":\n"a"}', b'{"id":"b"}'], None, flush=True)
+    file.close()
+    assert (tmp_path / "rows").read_text() == '{"id":"a"}\n{"id":"b"}\n'

@@ -1,0 +1,381 @@
+"""One relay as a synchronisation sees it: events asked for, published, compared and followed over one connection.
+
+Works with any relay: the normal socket's frames (NIP-01, NIP-77), and a mirror's rows where ``is_mirror``, in batches.
+Invariant: reading never waits for anybody, so that two relays that wait for each other's answers cannot hang; what is
+held is bounded by who asks (a page, a lot of ids, so many live events). Events are carried as the bytes that came.
+This module must not know the other relay.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.client.bulk import Bulk, open_bulk
+from gateway.client.line import NO_CLOSE, LineLost
+from gateway.client.publishing import NO_BATCHES
+from gateway.limits.client import (
+    PUBLISH_BATCH_CHARS,
+    PUBLISH_BATCH_ROWS,
+    SYNC_ANSWER_S_MAX,
+    SYNC_PAUSE_S,
+    SYNC_PAUSES_MAX,
+    SYNC_SUPPORT_S_MAX,
+)
+
+PAUSE_S_MAX = 60.0
+LIMITED = "rate-limited:"
+
+_frame = msgspec.json.Decoder(list[msgspec.Raw])
+_value = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """An event or a row: what is known of it, and its bytes as they came."""
+
+    id: str
+    created_at: int
+    raw: bytes
+
+
+class _Head(msgspec.Struct, gc=False):
+    id: str
+    created_at: int
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def stored_of(raw: bytes) -> Stored:
+    """Read what must be known of an event or row. ValueError (msgspec's) where it is neither."""
+    head = _head.decode(raw)
+    return Stored(head.id, head.created_at, raw)
+
+
+class RequestRefused(Exception):
+    """The relay does not answer this request; the text is its reason."""
+
+
+class NoComparison(Exception):
+    """The relay does not know NIP-77, or has it switched off."""
+
+
+class TooLarge(Exception):
+    """The relay does not compare so many events at once."""
+
+
+@dataclass
+class _Asked:
+    """A REQ that is open."""
+
+    take: Callable[[Stored], None]
+    answered: trio.Event = field(default_factory=trio.Event)  # by EOSE, or by CLOSED in its place
+    ended: trio.Event = field(default_factory=trio.Event)  # by CLOSED
+    is_stored_sent: bool = False  # some relays close a REQ behind its EOSE, when nothing more can match it
+    reason: str | None = None
+
+
+@dataclass
+class _Published:
+    """Events of one call that wait for their answers."""
+
+    events: Sequence[Stored]
+    left: set[str]
+    answers: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    done: trio.Event = field(default_factory=trio.Event)
+
+    def answer(self, name: str, answer: tuple[bool, str]) -> None:
+        self.answers[name] = answer
+        self.left.discard(name)
+        if not self.left:
+            self.done.set()
+
+
+class Comparison:
+    """A comparison that is open on a relay."""
+
+    def __init__(self, station: "Station", name: str, asked: Mapping[str, Any]) -> None:
+        self._station, self.name, self._filter = station, name, dict(asked)
+        self.news = trio.Event()
+        self.answer: bytes | None = None
+        self.failure: Exception | None = None
+        self.begun = False
+
+    async def ask(self, message: bytes) -> bytes:
+        """Ask with one message. Raises NoComparison, TooLarge, RequestRefused, LineLost."""
+        self.news, self.answer = trio.Event(), None
+        frame = ["NEG-MSG", self.name] if self.begun else ["NEG-OPEN", self.name, self._filter]
+        self._station.say([*frame, message.hex()])
+        with trio.move_on_after(SYNC_ANSWER_S_MAX if self.begun else SYNC_SUPPORT_S_MAX) as scope:
+            await self.news.wait()
+        if scope.cancelled_caught and not self.begun:
+            raise NoComparison("no answer")
+        return self._heard()
+
+    def _heard(self) -> bytes:
+        if self.failure is not None:
+            raise self.failure
+        if self.answer is None:
+            raise LineLost(NO_CLOSE, "no answer to a message of a comparison")
+        self.begun = True
+        return self.answer
+
+    def fail(self, reason: str) -> None:
+        """Hear that the relay ends it."""
+        too_large = reason.startswith("blocked:") and any(word in reason for word in ("many", "more than", "big"))
+        kind = TooLarge if too_large else RequestRefused if self.begun else NoComparison
+        if reason.startswith(("auth-required", "restricted")):
+            kind = RequestRefused
+        self.failure = kind(reason)
+        self.news.set()
+
+
+class Station:
+    """An open connection to one relay; see `open_station`."""
+
+    def __init__(self, bulk: Bulk, *, is_mirror: bool) -> None:
+        self._bulk, self.is_mirror = bulk, is_mirror
+        self._asked: dict[str, _Asked] = {}
+        self._comparisons: dict[str, Comparison] = {}
+        self._published: defaultdict[str, list[_Published]] = defaultdict(list)
+        self._names = 0
+        self._batches = is_mirror  # until the mirror says that it does not understand them
+        self.notice = ""
+
+    def say(self, frame: Sequence[Any]) -> None:
+        """Send one frame."""
+        self._bulk.send((_encode(frame),))
+
+    async def fetch(self, asked: Mapping[str, Any]) -> list[Stored]:
+        """Give what is stored of a filter, as much as the relay gives at a time. Raises RequestRefused, LineLost."""
+        pause_s = SYNC_PAUSE_S
+        for _ in range(SYNC_PAUSES_MAX):
+            found: list[Stored] = []
+            try:
+                await self._fetch(asked, found.append)
+            except RequestRefused as refused:
+                if not str(refused).startswith(LIMITED):
+                    raise
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            else:
+                return found
+        raise RequestRefused(f"{LIMITED} for too long")
+
+    async def _fetch(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> None:
+        with self._asking(asked, take) as one, trio.move_on_after(SYNC_ANSWER_S_MAX):
+            await one.answered.wait()
+        if one.reason is not None and not one.is_stored_sent:
+            raise RequestRefused(one.reason)
+        if not one.answered.is_set():
+            raise LineLost(NO_CLOSE, "no answer to a request")
+
+    async def follow(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> None:
+        """Hand on what comes live, for ever. Raises RequestRefused where the relay ends it."""
+        with self._asking({**asked, "limit": 0}, take) as one:
+            await one.ended.wait()
+        raise RequestRefused(f"it ends what comes live: {one.reason}")
+
+    def _asking(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> "_Open":
+        self._names += 1
+        name = f"sync-{self._names}"
+        fast = {"batch": True} if self.is_mirror else {}
+        self._asked[name] = _Asked(take)
+        self.say(["REQ", name, {**asked, **fast}])
+        return _Open(self, name, self._asked)
+
+    async def publish(self, events: Sequence[Stored]) -> dict[str, str]:
+        """Have events stored; the refused ones' ids with the reasons. Waits while it is too fast for the relay."""
+        refused: dict[str, str] = {}
+        pause_s, pauses = SYNC_PAUSE_S, 0
+        while events:
+            answers = await self._publish(events)
+            turned_down = {name: reason for name, (accepted, reason) in answers.items() if not accepted}
+            slow = {name for name, reason in turned_down.items() if reason.startswith(LIMITED)}
+            if pauses == SYNC_PAUSES_MAX:
+                slow = set()
+            refused |= {name: reason for name, reason in turned_down.items() if name not in slow}
+            events = [one for one in events if one.id in slow]
+            if events:
+                await trio.sleep(pause_s)
+                pause_s, pauses = min(2 * pause_s, PAUSE_S_MAX), pauses + 1
+        return refused
+
+    async def _publish(self, events: Sequence[Stored]) -> dict[str, tuple[bool, str]]:
+        one = _Published(events, {event.id for event in events})
+        for event in events:
+            self._published[event.id].append(one)
+        self._send(events)
+        try:
+            with trio.move_on_after(SYNC_ANSWER_S_MAX):
+                await one.done.wait()
+        finally:
+            for name in one.left:
+                self._forget(name, one)
+        if one.left:
+            raise LineLost(NO_CLOSE, f"no answer to {len(one.left)} of {len(events)} events")
+        return one.answers
+
+    def _send(self, events: Sequence[Stored]) -> None:
+        if not self._batches:
+            self._bulk.send(b'["EVENT",' + event.raw + b"]" for event in events)
+            return
+        for batch in _batches(events):
+            self._bulk.send((b'["EVENTS",[' + b",".join(event.raw for event in batch) + b"]]",))
+
+    def _forget(self, name: str, one: _Published) -> None:
+        waiting = self._published.get(name, [])
+        if one in waiting:
+            waiting.remove(one)
+        if not waiting:
+            self._published.pop(name, None)
+
+    @asynccontextmanager
+    async def compare(self, asked: Mapping[str, Any]) -> AsyncIterator[Comparison]:
+        """Open a comparison of what matches a filter; `Comparison.ask` does the rest."""
+        self._names += 1
+        name = f"neg-{self._names}"
+        one = self._comparisons[name] = Comparison(self, name, asked)
+        try:
+            yield one
+        finally:
+            del self._comparisons[name]
+            if one.begun:
+                self.say(["NEG-CLOSE", name])
+
+    # -- what comes ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read for ever. Raises LineLost."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._bulk.write)
+            while True:
+                for message in await self._bulk.receive():
+                    self._hear(message)
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            parts = _frame.decode(message)
+            verb = _value.decode(parts[0])
+            if verb == "EVENT":
+                self._give(_value.decode(parts[1]), parts[2:3])
+            elif verb == "EVENTS":
+                self._give(_value.decode(parts[1]), _frame.decode(parts[2]))
+            else:
+                self._hear_other(verb, [_value.decode(part) for part in parts[1:]])
+        except (ValueError, IndexError, RecursionError):
+            self.notice = "a message that is no frame was left out"
+
+    def _give(self, name: object, events: Sequence[msgspec.Raw]) -> None:
+        asked = self._asked.get(str(name))
+        if asked is not None:
+            for raw in events:
+                asked.take(stored_of(bytes(raw)))
+
+    def _hear_other(self, verb: object, rest: list[Any]) -> None:
+        match [verb, *rest]:
+            case ["OK", str(name), bool(accepted), *reason]:
+                self._answered(name, accepted, reason)
+            case ["OKS", list(answers)]:
+                for answer in answers:
+                    self._answered(str(answer[0]), answer[1] is True, answer[2:3])
+            case ["EOSE", str(name), *_] if name in self._asked:
+                self._asked[name].is_stored_sent = True
+                self._asked[name].answered.set()
+            case ["CLOSED", str(name), *reason]:
+                self._closed(name, str(reason[0]) if reason else "closed")
+            case ["NEG-MSG", str(name), str(text)] if name in self._comparisons:
+                self._comparisons[name].answer = bytes.fromhex(text)
+                self._comparisons[name].news.set()
+            case ["NEG-ERR", str(name), *reason] if name in self._comparisons:
+                self._comparisons[name].fail(str(reason[0]) if reason else "closed")
+            case ["NOTICE", str(text)]:
+                self._noticed(text)
+            case _:
+                return  # an AUTH challenge, or an answer to what was given up
+
+    def _answered(self, name: str, accepted: bool, reason: list[Any]) -> None:
+        for one in self._published.pop(name, ()):
+            one.answer(name, (accepted, str(reason[0]) if reason else ""))
+
+    def _closed(self, name: str, reason: str) -> None:
+        if name in self._asked:
+            self._asked[name].reason = reason
+            self._asked[name].answered.set()
+            self._asked[name].ended.set()
+        elif name in self._comparisons:
+            self._comparisons[name].fail(reason)
+
+    def _noticed(self, text: str) -> None:
+        """A relay without NIP-77 answers its frames with a notice, if at all."""
+        self.notice = text
+        if self._batches and text.startswith(NO_BATCHES):
+            self._batches = False
+            for waiting in {id(one): one for each in self._published.values() for one in each}.values():
+                self._send([event for event in waiting.events if event.id in waiting.left])
+            return
+        for one in self._comparisons.values():
+            if not one.begun:
+                one.fail(text)
+
+
+class _Open:
+    """Closes a REQ at the end of a block."""
+
+    def __init__(self, station: Station, name: str, asked: dict[str, _Asked]) -> None:
+        self._station, self._name, self._asked = station, name, asked
+
+    def __enter__(self) -> _Asked:
+        return self._asked[self._name]
+
+    def __exit__(self, *_: object) -> None:
+        if not self._asked.pop(self._name).ended.is_set():
+            self._station.say(["CLOSE", self._name])
+
+
+def _batches(events: Sequence[Stored]) -> Iterator[list[Stored]]:
+    """Cut rows into EVENTS frames; one that is larger alone goes alone."""
+    batch: list[Stored] = []
+    size = 0
+    for event in events:
+        if batch and (len(batch) >= PUBLISH_BATCH_ROWS or size + len(event.raw) > PUBLISH_BATCH_CHARS):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += len(event.raw)
+    if batch:
+        yield batch
+
+
+@asynccontextmanager
+async def open_station(url: str, *, is_mirror: bool = False) -> AsyncIterator[Station]:
+    """Connect to a relay. Raises LineLost, also when the connection ends within the block."""
+    async with open_bulk(url) as bulk:
+        station = Station(bulk, is_mirror=is_mirror)
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(station.run)
+                try:
+                    yield station
+                except BaseException as why:
+                    failure = why
+                    raise
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if failure is not None and not isinstance(failure, trio.Cancelled):
+                raise failure from None
+            raise first_of(group) from None
+
+
+def first_of(failure: BaseException) -> BaseException:
+    """Give what a group of failures came from: a lost connection rather than what it cancelled."""
+    while isinstance(failure, BaseExceptionGroup):
+        found = [one for one in failure.exceptions if not isinstance(one, trio.Cancelled)]
+        failure = found[0] if found else failure.exceptions[0]
+    return failure

@@ -1,0 +1,308 @@
+"""Two relays kept in step: compared by NIP-77, what differs carried over, then whatever comes live.
+
+    follow both ─▶ compare (each one's answer asks the other) ─▶ ids that one lacks ─▶ fetch, publish ─▶ live
+Nothing is kept between connections: a comparison is the place to go on from. A relay without NIP-77 is read in pages
+instead, all of it, and the other says what it has. Invariants: no step waits for more than it holds a bound of; live
+events that come while the rest is carried are carried too. This module must not know commands.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import trio
+from cachetools import LRUCache
+
+from gateway.client.behaviour import TOKEN_REFUSED, back_off_ms
+from gateway.client.clock import Clock
+from gateway.client.line import NO_CLOSE, LineLost
+from gateway.client.mediation import Mediator
+from gateway.client.paging import Pages
+from gateway.client.station import (
+    NoComparison,
+    RequestRefused,
+    Station,
+    Stored,
+    TooLarge,
+    first_of,
+    open_station,
+)
+from gateway.limits.client import (
+    SYNC_ERRANDS,
+    SYNC_IDS,
+    SYNC_IDS_WAITING,
+    SYNC_LIVE_MAX,
+    SYNC_RECENT_MAX,
+    SYNC_ROUNDS_MAX,
+)
+from gateway.negentropy import Malformed
+
+Direction = Literal["both", "down", "up"]
+Teller = Callable[[str], None]
+
+
+@dataclass
+class Tally:
+    """What was carried so far; ``missing``: told in a comparison and then not given."""
+
+    down: int = 0
+    up: int = 0
+    refused: int = 0
+    missing: int = 0
+    rounds: int = 0
+    changed: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two relays: how to get its URL anew (with a fresh token, where it needs one), and what it is."""
+
+    name: str
+    url: Callable[[], Awaitable[str]]
+    is_mirror: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be in step, which way, and who hears of it."""
+
+    asked: Mapping[str, Any]
+    direction: Direction
+    clock: Clock
+    tally: Tally
+    tell: Teller
+
+
+class _Way:
+    """From one relay to the other."""
+
+    def __init__(self, source: Station, target: Station, sync: "Sync", *, is_down: bool) -> None:
+        self._source, self._target, self._sync, self._is_down = source, target, sync, is_down
+        self._lots, self._taken = trio.open_memory_channel[list[bytes]](SYNC_IDS_WAITING // SYNC_IDS)
+        self._lot: list[bytes] = []
+        self._live, self._arriving = trio.open_memory_channel[Stored](SYNC_LIVE_MAX)
+        self.overflowed = trio.Event()
+
+    async def need(self, ids: Sequence[bytes]) -> None:
+        """Have events carried whose ids these are; waits while too many are waiting."""
+        self._lot += ids
+        while len(self._lot) >= SYNC_IDS:
+            lot, self._lot = self._lot[:SYNC_IDS], self._lot[SYNC_IDS:]
+            await self._lots.send(lot)
+
+    async def last(self) -> None:
+        """Hear that no more ids come."""
+        if self._lot:
+            await self._lots.send(self._lot)
+        self._lots.close()
+
+    async def errands(self) -> None:
+        """Fetch and publish lot by lot, several at once, until the last was carried."""
+        async with trio.open_nursery() as nursery, self._taken:
+            for _ in range(SYNC_ERRANDS):
+                nursery.start_soon(self._errand, self._taken.clone())
+
+    async def _errand(self, lots: trio.MemoryReceiveChannel[list[bytes]]) -> None:
+        async with lots:
+            async for lot in lots:
+                found = await self._source.fetch({**self._sync.place, "ids": [one.hex() for one in lot]})
+                self._sync.tally.missing += len({one.hex() for one in lot} - {one.id for one in found})
+                await self.carry(found)
+
+    async def carry(self, events: Sequence[Stored]) -> None:
+        """Publish events at the other relay, and count."""
+        if not events:
+            return
+        sync, tally = self._sync, self._sync.tally
+        for one in events:
+            sync.recent[one.id] = True
+        refused = await self._target.publish(events)
+        tally.refused += len(refused)
+        carried = len(events) - len(refused)
+        tally.down += carried if self._is_down else 0
+        tally.up += 0 if self._is_down else carried
+        for name, reason in refused.items():
+            sync.tell(f"{'ours' if self._is_down else 'theirs'} refuses {name}: {reason}")
+        tally.changed()
+
+    def heard(self, event: Stored) -> None:
+        """Take a live event of the source, unless it is the echo of one that was carried there."""
+        if event.id in self._sync.recent:
+            return
+        try:
+            self._live.send_nowait(event)
+        except trio.WouldBlock:
+            self.overflowed.set()
+
+    async def live(self) -> None:
+        """Carry what comes live, for ever. Raises LineLost where the target cannot keep up."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._source.follow, self._sync.asked, self.heard)
+            nursery.start_soon(self._carry_live)
+            await self.overflowed.wait()
+            raise LineLost(NO_CLOSE, f"{SYNC_LIVE_MAX} live events wait for the other relay")
+
+    async def _carry_live(self) -> None:
+        async for event in self._arriving:
+            events = {event.id: event}
+            while len(events) < SYNC_IDS:
+                try:
+                    more = self._arriving.receive_nowait()
+                except trio.WouldBlock:
+                    break
+                events[more.id] = more
+            await self.carry(list(events.values()))
+
+
+class Sync:
+    """Two open connections, and what is to be in step on both."""
+
+    def __init__(self, ours: Station, theirs: Station, wanted: Wanted) -> None:
+        self._ours, self._theirs, self._clock = ours, theirs, wanted.clock
+        self.asked, self._direction, self.tally, self.tell = wanted.asked, wanted.direction, wanted.tally, wanted.tell
+        self.place: dict[str, Any] = {key: self.asked[key] for key in ("relayID", "#relay") if key in self.asked}
+        self.recent: LRUCache[str, bool] = LRUCache(SYNC_RECENT_MAX)
+
+    async def run(self, *, once: bool, level: Callable[[], None]) -> None:
+        """Bring both in step, call ``level``, and unless it is ``once`` keep them so for ever.
+
+        Raises LineLost, RequestRefused, Malformed. Cancelled, what was published stays.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                if not once:
+                    for way in self._ways().values():
+                        nursery.start_soon(way.live)
+                await self._bring_in_step()
+                level()
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+
+    def _ways(self) -> dict[str, _Way]:
+        ways = {}
+        if self._direction != "up":
+            ways["down"] = _Way(self._theirs, self._ours, self, is_down=True)
+        if self._direction != "down":
+            ways["up"] = _Way(self._ours, self._theirs, self, is_down=False)
+        return ways
+
+    async def _bring_in_step(self) -> None:
+        try:
+            await self._compare(self.asked)
+        except NoComparison as why:
+            self.tell(f"no NIP-77 ({why}): everything is read in pages")
+            for way, source in zip(self._ways().values(), self._sources(), strict=True):
+                await self._page(way, source)
+
+    def _sources(self) -> list[Station]:
+        return {"both": [self._theirs, self._ours], "down": [self._theirs], "up": [self._ours]}[self._direction]
+
+    async def _page(self, way: _Way, source: Station) -> None:
+        """Carry everything, page by page; the next page is asked for while the last is published."""
+        async with trio.open_nursery() as nursery:
+            ahead, behind = trio.open_memory_channel[list[Stored]](1)
+            nursery.start_soon(self._publish_pages, way, behind)
+            async with ahead:
+                async for page in pages(source, Pages(self.asked)):
+                    await ahead.send(page)
+
+    async def _publish_pages(self, way: _Way, pages: trio.MemoryReceiveChannel[list[Stored]]) -> None:
+        async for page in pages:
+            await way.carry(page)
+
+    async def _compare(self, asked: Mapping[str, Any]) -> None:
+        """Compare a filter's events and carry what differs; in halves of its time where that is too many at once."""
+        try:
+            await self._compare_at_once(asked)
+        except TooLarge as why:
+            since, until = asked.get("since") or 0, asked.get("until")
+            until = self._clock.now_ms() // 1000 if until is None else until
+            if since >= until:
+                raise RequestRefused(str(why)) from None
+            middle = (since + until) // 2
+            await self._compare({**asked, "until": middle})
+            await self._compare({**asked, "since": middle + 1})
+
+    async def _compare_at_once(self, asked: Mapping[str, Any]) -> None:
+        ways = self._ways()
+        try:
+            async with trio.open_nursery() as nursery:
+                for way in ways.values():
+                    nursery.start_soon(way.errands)
+                async with self._ours.compare(asked) as ours, self._theirs.compare(asked) as theirs:
+                    mediator, is_ours = Mediator(), True
+                    question: bytes | None = mediator.first()
+                    for _ in range(SYNC_ROUNDS_MAX):
+                        if question is None:
+                            break
+                        answer = await (ours if is_ours else theirs).ask(question)
+                        question, difference = mediator.hand_on(answer, is_ours=is_ours)
+                        is_ours = not is_ours
+                        self.tally.rounds += 1
+                        if "down" in ways:
+                            await ways["down"].need(difference.ours_lacks)
+                        if "up" in ways:
+                            await ways["up"].need(difference.theirs_lacks)
+                    else:
+                        raise RequestRefused("the comparison does not end")
+                for way in ways.values():
+                    await way.last()
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+
+
+async def pages(source: Station, paging: Pages) -> AsyncIterator[list[Stored]]:
+    """Give all that is stored of a filter, the newest first. Raises RequestRefused, LineLost."""
+    while (request := paging.request()) is not None:
+        new = paging.take(await source.fetch(request))
+        if new:
+            yield new
+
+
+@asynccontextmanager
+async def both(ours: Side, theirs: Side) -> AsyncIterator[tuple[Station, Station]]:
+    """Connect to both relays."""
+    async with (
+        open_station(await ours.url(), is_mirror=ours.is_mirror) as one,
+        open_station(await theirs.url(), is_mirror=theirs.is_mirror) as other,
+    ):
+        yield one, other
+
+
+async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) -> None:
+    """Keep two relays in step through cuts and restarts, for ever or ``once``.
+
+    Raises LineLost where the first connection cannot be made or, ``once``, was lost `TRIES_MAX` times without reaching
+    the end; RequestRefused where a relay does not take part. Cancelled, what was published stays.
+    """
+    tries, was_level = 0, False
+
+    def level() -> None:
+        nonlocal tries, was_level
+        tries, was_level = 0, True
+        tally = wanted.tally
+        wanted.tell(f"in step: {tally.down} down, {tally.up} up, {tally.refused} refused")
+
+    while True:
+        opened = False
+        try:
+            async with both(ours, theirs) as (one, other):
+                opened = True
+                await Sync(one, other, wanted).run(once=once, level=level)
+                return
+        except LineLost as lost:
+            if (tries == 0 and not opened and not was_level) or (once and tries >= TRIES_MAX):
+                raise
+            if lost.code == TOKEN_REFUSED and not was_level:
+                raise
+            wait_ms = back_off_ms(tries, wanted.clock.roll())
+            tries += 1
+            wanted.tell(f"a connection is lost ({lost}); both are opened again in {wait_ms / 1000:.1f} s")
+        except Malformed as why:
+            raise RequestRefused(f"the other side's comparison is malformed: {why}") from None
+        await trio.sleep(wait_ms / 1000)
+
+
+TRIES_MAX = 5
+"""Lost connections in a row after which a single synchronisation gives up: each goes on where the last stood."""

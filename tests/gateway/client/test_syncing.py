@@ -1,0 +1,214 @@
+"""Two relays brought in step and kept so: two of our own, and one of ours with one that is too simple for NIP-77."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from gateway.client.clock import SystemClock
+from gateway.client.line import LineLost
+from gateway.client.paging import Pages
+from gateway.client.station import RequestRefused, open_station, stored_of
+from gateway.client.syncing import Side, Tally, Wanted, keep_in_step, pages
+from tests.gateway.client.proxy import proxy
+from tests.gateway.client.tinyrelay import TinyRelay, tiny_relay
+from tests.gateway.client.worker import RELAY_ID, issued, rows
+from tests.server import running
+from tests.signing import NOW_S, signed_fields
+
+WAIT_S = 90
+
+
+class Calm(SystemClock):
+    """The machine's time, and dice that always show the shortest pause."""
+
+    def roll(self) -> float:
+        return 0.0
+
+
+def side(url: str, *, is_mirror: bool = False) -> Side:
+    async def same() -> str:
+        return url
+
+    return Side("one", same, is_mirror)
+
+
+def events(numbers: range) -> list[dict[str, Any]]:
+    return [signed_fields(content=f"note {number}", created_at=NOW_S - number // 2) for number in numbers]
+
+
+async def publish(url: str, some: list[dict[str, Any]], *, is_mirror: bool = False) -> None:
+    async with open_station(url, is_mirror=is_mirror) as station:
+        assert await station.publish([stored_of(json.dumps(one).encode()) for one in some]) == {}
+
+
+async def ids(url: str, asked: dict[str, Any] | None = None, *, is_mirror: bool = False) -> set[str]:
+    async with open_station(url, is_mirror=is_mirror) as station:
+        return {one.id async for page in pages(station, Pages(asked or {})) for one in page}
+
+
+def wanted(tally: Tally, said: list[str], direction: Any = "both", asked: dict[str, Any] | None = None) -> Wanted:
+    return Wanted(asked or {}, direction, Calm(), tally, said.append)
+
+
+async def until(url: str, count: int, asked: dict[str, Any] | None = None, *, is_mirror: bool = False) -> None:
+    while len(await ids(url, asked, is_mirror=is_mirror)) < count:  # noqa: ASYNC110 - the relay is asked
+        await trio.sleep(0.05)
+
+
+@asynccontextmanager
+async def two() -> AsyncIterator[tuple[str, str]]:
+    async with running() as one, running() as other:
+        yield f"{one.ws_url}/relay", f"{other.ws_url}/relay"
+
+
+async def test_what_differs_is_carried_both_ways_and_nothing_else() -> None:
+    some = events(range(400))
+    with trio.fail_after(WAIT_S):
+        async with two() as (ours, theirs):
+            await publish(ours, some[:300])
+            await publish(theirs, some[200:])
+            tally, said = Tally(), list[str]()
+            await keep_in_step(side(ours), side(theirs), wanted(tally, said), once=True)
+            assert (tally.down, tally.up, tally.refused, tally.missing) == (100, 200, 0, 0)
+            assert await ids(ours) == await ids(theirs) == {one["id"] for one in some}
+            again = Tally()
+            await keep_in_step(side(ours), side(theirs), wanted(again, said), once=True)
+            assert (again.down, again.up, again.rounds) == (0, 0, 2)
+
+
+@pytest.mark.parametrize(("direction", "counts"), [("down", (60, 40)), ("up", (50, 60))])
+async def test_one_direction_and_a_filter_carry_no_more_than_was_asked(direction: str, counts: tuple[int, int]) -> None:
+    some = events(range(60))
+    asked = {"since": some[59]["created_at"], "until": NOW_S}
+    with trio.fail_after(WAIT_S):
+        async with two() as (ours, theirs):
+            await publish(ours, some[:50])
+            await publish(theirs, some[20:])
+            tally = Tally()
+            await keep_in_step(side(ours), side(theirs), wanted(tally, [], direction, asked), once=True)
+            assert (len(await ids(ours)), len(await ids(theirs))) == counts
+
+
+async def test_after_the_comparison_what_comes_live_is_carried_both_ways_and_its_echo_is_not() -> None:
+    some = events(range(30))
+    with trio.fail_after(WAIT_S):
+        async with two() as (ours, theirs), trio.open_nursery() as nursery:
+            await publish(theirs, some[:10])
+            tally, said = Tally(), list[str]()
+            nursery.start_soon(_keep, ours, theirs, wanted(tally, said))
+            await until(ours, 10)
+            while not said:  # noqa: ASYNC110 - the text is all there is to see
+                await trio.sleep(0.05)
+            await publish(ours, some[10:20])
+            await publish(theirs, some[20:])
+            await until(ours, 30)
+            await until(theirs, 30)
+            nursery.cancel_scope.cancel()
+    assert (tally.down, tally.up) == (20, 10)
+
+
+async def _keep(ours: str, theirs: str, wanted: Wanted) -> None:
+    await keep_in_step(side(ours), side(theirs), wanted, once=False)
+
+
+async def test_a_cut_is_followed_by_another_comparison_and_nothing_is_lost() -> None:
+    some = events(range(40))
+    with trio.fail_after(WAIT_S):
+        async with running() as one, running() as other, proxy(other.port) as network, trio.open_nursery() as nursery:
+            ours, theirs = f"{one.ws_url}/relay", f"{other.ws_url}/relay"
+            await publish(theirs, some[:10])
+            tally, said = Tally(), list[str]()
+            through = f"{network.url.replace('http', 'ws')}/relay"
+            nursery.start_soon(_keep, ours, through, wanted(tally, said))
+            await until(ours, 10)
+            network.cut()
+            await publish(theirs, some[10:25])  # while nobody follows
+            await publish(ours, some[25:])
+            await until(ours, 40)
+            await until(theirs, 40)
+            nursery.cancel_scope.cancel()
+    assert any("is lost" in text for text in said)
+
+
+async def test_a_relay_without_nip_77_is_read_in_pages_and_this_is_said() -> None:
+    some = events(range(25))
+    with trio.fail_after(WAIT_S):
+        async with running() as one, tiny_relay(TinyRelay(page=4)) as simple:
+            ours = f"{one.ws_url}/relay"
+            await publish(ours, some[:15])
+            simple.events = {event["id"]: event for event in some[10:]}
+            said = list[str]()
+            await keep_in_step(side(ours), side(simple.url), wanted(Tally(), said), once=True)
+            assert await ids(ours) == set(simple.events) == {event["id"] for event in some}
+    assert any("in pages" in text for text in said)
+
+
+async def test_what_a_relay_refuses_is_counted_and_named() -> None:
+    bad = {**events(range(1))[0], "sig": "00" * 64}
+    with trio.fail_after(WAIT_S):
+        async with running() as one, tiny_relay(TinyRelay()) as simple:
+            simple.events = {bad["id"]: bad}
+            tally, said = Tally(), list[str]()
+            await keep_in_step(side(f"{one.ws_url}/relay"), side(simple.url), wanted(tally, said), once=True)
+    assert (tally.down, tally.refused) == (0, 1)
+    assert any(f"refuses {bad['id']}" in text for text in said)
+
+
+async def test_more_than_a_relay_compares_at_once_is_compared_in_halves_of_time() -> None:
+    some = events(range(20))
+
+    def odd(frame: list[Any]) -> list[list[Any]] | None:
+        if frame[0] == "NEG-OPEN":
+            asked.append(frame[2])
+            wide = frame[2].get("until", NOW_S + 10**6) - frame[2].get("since", 0) > 10**8
+            return [["NEG-ERR", frame[1], "blocked: too many records" if wide else "unsupported: not at all"]]
+        return None
+
+    asked: list[dict[str, Any]] = []
+    with trio.fail_after(WAIT_S):
+        async with running() as one, tiny_relay(TinyRelay(odd)) as simple:
+            simple.events = {event["id"]: event for event in some}
+            await keep_in_step(side(f"{one.ws_url}/relay"), side(simple.url), wanted(Tally(), []), once=True)
+            assert len(await ids(f"{one.ws_url}/relay")) == 20
+    assert len(asked) > 2
+    assert asked[0] == {}
+    assert "until" in asked[1]
+
+
+async def test_rows_of_two_mirrors_are_brought_in_step_and_kept_so() -> None:
+    asked = {"relayID": RELAY_ID}
+    some = rows(range(60))
+    with trio.fail_after(WAIT_S):
+        async with running() as one, running() as other, trio.open_nursery() as nursery:
+            urls = [
+                (await trio.to_thread.run_sync(issued, each.url, 600))["replicationConnectionUrl"]
+                for each in (one, other)
+            ]
+            await publish(urls[0], some[:20], is_mirror=True)
+            await publish(urls[1], some[10:40], is_mirror=True)
+            said = list[str]()
+            what = wanted(Tally(), said, "both", asked)
+            sides = [side(url, is_mirror=True) for url in urls]
+            nursery.start_soon(lambda: keep_in_step(*sides, what, once=False))
+            while not said:  # noqa: ASYNC110 - the text is all there is to see
+                await trio.sleep(0.05)
+            await publish(urls[1], some[40:], is_mirror=True)
+            for url in urls:
+                await until(url, 60, asked, is_mirror=True)
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_cannot_be_reached_at_first_and_who_refuses_are_told() -> None:
+    with trio.fail_after(WAIT_S):
+        async with running() as one:
+            ours = side(f"{one.ws_url}/relay")
+            with pytest.raises(LineLost):
+                await keep_in_step(ours, side("ws://127.0.0.1:1/"), wanted(Tally(), []), once=False)
+            closed = TinyRelay(lambda frame: [["CLOSED", frame[1], "auth-required: no"]])
+            async with tiny_relay(closed) as simple:
+                with pytest.raises(RequestRefused, match="auth-required"):
+                    await keep_in_step(ours, side(simple.url), wanted(Tally(), []), once=True)
