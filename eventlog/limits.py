@@ -37,6 +37,8 @@ TAIL_RECORDS_MAX = 16_384
 TAIL_BYTES_MAX = 16 * 1024 * 1024
 # A reader takes the disk in pieces of this size: a frame and a bit, so that small frames come many at a time.
 READ_BYTES = 1024 * 1024
+# Bytes between two wanted records that are read along: copying them takes less than the second read would.
+GAP_BYTES_MAX = 4_096
 # What a reader hands over at a time, where frames are smaller: enough to spread the cost, few enough for a cache.
 READ_RECORDS = 512
 # Open segment files for random access; the least recently used is closed.

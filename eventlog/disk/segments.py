@@ -8,7 +8,7 @@ a descriptor and the index that belongs to it are always taken together, so that
 """
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Generator, Iterator, Sequence
 from hashlib import sha256
@@ -19,6 +19,7 @@ from struct import Struct
 from eventlog import frame as frames
 from eventlog import index as indexes
 from eventlog import segment
+from eventlog.disk import gather
 from eventlog.disk.durable import TEMPORARY, Disk, read_whole
 from eventlog.errors import Absent, Corrupt, Removed, Torn
 from eventlog.frame import Frame
@@ -323,8 +324,18 @@ class Segments:
 
     def payloads(self, seqs: Sequence[int]) -> list[bytes | None]:
         """Read some records' payloads, each checked against its commitment; None where gone. Absent or Corrupt."""
-        first_seq = self.first_seq
-        return [None if seq < first_seq else self.record(seq).payload for seq in seqs]
+        found: dict[int, bytes | None] = {}
+        wanted = sorted({seq for seq in seqs if seq >= self.first_seq})
+        at = 0
+        while at < len(wanted):
+            file = self._holding(wanted[at])
+            fd, index = self._opened(file)
+            place = index.find(wanted[at])
+            end = bisect_left(wanted, place.first_seq + place.count, at)
+            of_frame = gather.payloads(self.disk, fd, place, wanted[at:end])
+            found.update(of_frame or {seq: self.record(seq).payload for seq in wanted[at:end]})
+            at = end
+        return [found.get(seq) for seq in seqs]
 
     def root_at(self, size: int) -> bytes | None:
         """Give the tree's root after ``size`` records if a frame ends there, else None."""
