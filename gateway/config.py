@@ -94,6 +94,12 @@ class MatrixApp(Section, frozen=True):
     way: str = "fcm"  # "fcm" | "webpush" | "unifiedpush" | "apns"
     project: str = ""  # "" = the one that serves this app id
     fcm_options: str = ""  # JSON: goes into each FCM message
+    # Limits of its own; 0 = those of [push].
+    rate_per_instance: int = 0
+    devices_per_tenant_max: int = 0
+    notifications_per_minute: int = 0
+    notifications_per_day: int = 0
+    queued_per_tenant_max: int = 0
 
 
 class Matrix(Section, frozen=True):
@@ -425,6 +431,7 @@ def _door_rules(config: Config) -> list[Rule]:
         rules += [
             (not on_the_web or config.webpush.enabled, f"matrix.apps.{name}: its way is off (webpush.enabled)"),
             (not at_apple or name in config.apns.apps, f"matrix.apps.{name}: its way needs apns.apps.{name}"),
+            (all(number >= 0 for _, number in _numbers(app, "")), f"matrix.apps.{name}: limits are 0 or more"),
         ]
     web = config.firebase
     needed = (web.api_key, web.project_id, web.app_id, web.messaging_sender_id, web.vapid_key)

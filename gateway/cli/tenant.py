@@ -119,5 +119,5 @@ def _tenants(data: Path, config: Path | None) -> list[dict[str, Any]]:
 def _here(settings: Config) -> list[dict[str, Any]]:
     clock = SystemClock()
     with opened(settings, clock, Metrics()) as (log, views):
-        directory = Directory(settings.push, settings.instances)
+        directory = Directory(settings.push, settings.instances, settings.matrix)
         return list(Tenancy(clock, Ledger(log, views), directory).overview())

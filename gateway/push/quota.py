@@ -1,12 +1,13 @@
 """What one tenant may use: devices, requests, notifications and room in the queue; the operator's to say.
 
-``[push]`` says it for every tenant, ``[instances."…"]`` for one of them, where 0 means: as for every other. Invariant:
-a tenant's quota follows from the configuration alone. Must not know what was used (`gateway.views.usage`).
+``[push]`` says it for every tenant, ``[instances."…"]`` and ``[matrix.apps."…"]`` for one of them, where 0 means: as
+for every other. Invariant: a tenant's quota follows from the configuration alone. Must not know what was used
+(`gateway.views.usage`).
 """
 
 from dataclasses import dataclass
 
-from gateway.config import Instance, Push
+from gateway.config import Instance, MatrixApp, Push
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,6 @@ QUOTA_FIELDS = (
 )
 
 
-def quota(push: Push, instance: Instance | None = None) -> Quota:
-    """Give the quota of every tenant, or of the one that ``instance`` configures."""
-    own = instance or Instance()
-    return Quota(*(getattr(own, name) or getattr(push, name) for name in QUOTA_FIELDS))
+def quota(push: Push, own: Instance | MatrixApp | None = None) -> Quota:
+    """Give the quota of every tenant, or of the one that ``own`` configures."""
+    return Quota(*(getattr(own, name, 0) or getattr(push, name) for name in QUOTA_FIELDS))

@@ -10,10 +10,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.config import Instance, Push
+from gateway.config import Instance, Matrix, Push
 from gateway.errors import ConfigInvalid, PushRefused
 from gateway.push.es256 import KeyInvalid
 from gateway.push.hostname import hostname, normalise, spelling
+from gateway.push.matrix import TENANT, Apps, is_matrix
 from gateway.push.quota import QUOTA_FIELDS, Quota, quota
 from gateway.push.wellknown import WellKnown, pinned
 
@@ -45,14 +46,15 @@ class Signer:
 class Directory:
     """All that the configuration says of instances; resolves a name in a request to its Signer."""
 
-    def __init__(self, push: Push, instances: Mapping[str, Instance]) -> None:
+    def __init__(self, push: Push, instances: Mapping[str, Instance], matrix: Matrix | None = None) -> None:
         if push.policy not in ("open", "allowlist"):
             raise ConfigInvalid(f'push.policy is {push.policy!r}; it may be "open" or "allowlist"')
         self._open = push.policy == "open"
         self._allow = frozenset(map(spelling, push.allow))
         self._block = frozenset(map(spelling, push.block))
         self._signers: dict[str, Signer] = {}
-        self._quota = quota(push)
+        self._push, self._quota = push, quota(push)
+        self._apps = Apps(matrix or Matrix())
         self._quotas: dict[str, Quota] = {}
         self._domains: dict[str, str] = {}
         slugs = {spelling(name): entry for name, entry in instances.items() if entry.domain}
@@ -74,7 +76,8 @@ class Directory:
 
     def quota(self, tenant: str) -> Quota:
         """What a tenant may use."""
-        return self._quotas.get(tenant, self._quota)
+        found = self._quotas.get(tenant, self._quota)
+        return quota(self._push, self._apps.serving(tenant.removeprefix(TENANT))) if is_matrix(tenant) else found
 
     def tenants(self) -> list[str]:
         """The tenants that the configuration names."""

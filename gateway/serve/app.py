@@ -64,11 +64,11 @@ from gateway.serve.stderr import Patient
 from gateway.serve.transparency import TransparencyService
 from gateway.views.bars import BarsView
 from gateway.views.devices import DevicesView
+from gateway.views.documents import DocumentsView
 from gateway.views.events import EventsView
 from gateway.views.heeding import HeedingView
 from gateway.views.moderation import ModerationView
 from gateway.views.nonces import NoncesView
-from gateway.views.documents import DocumentsView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
 from gateway.views.relays import Registered, RelaysView
@@ -78,11 +78,11 @@ from gateway.views.usage import UsageView
 
 VIEWS: tuple[type[TableView], ...] = (
     DevicesView,
+    DocumentsView,
     NoncesView,
     OutboxView,
     PushkeysView,
     UsageView,
-    DocumentsView,
     RelaysView,
     TokensView,
     RowsView,
@@ -103,7 +103,8 @@ class Gateway:
 
         self.push = PushService(config, clock, ledger, metrics)
         dispatcher, ways = self.push.dispatcher, self.push.ways
-        self.matrix = MatrixDoor(config, clock, ledger, metrics, dispatcher=dispatcher, ways=ways)
+        tenancy = self.push.tenancy
+        self.matrix = MatrixDoor(config, clock, ledger, metrics, dispatcher=dispatcher, ways=ways, tenancy=tenancy)
         self.relays = RelayService(config, clock, ledger, metrics)
         self.nostr = NostrService(config, clock, ledger, metrics)
         self.management = ManagementService(config.relay, clock, ledger)

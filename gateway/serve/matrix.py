@@ -8,7 +8,9 @@ things are. This module must not know how pushes are sent, nor how errors become
 
 import hmac
 import math
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import msgspec
@@ -40,6 +42,7 @@ from gateway.serve.dispatch import Dispatcher
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.tenancy import Tenancy
 from gateway.serve.ways import Ways
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
@@ -74,9 +77,10 @@ class MatrixDoor:
         *,
         dispatcher: Dispatcher,
         ways: Ways,
+        tenancy: Tenancy,
     ) -> None:
         self._config, self._push, self._clock, self._ledger = config.matrix, config.push, clock, ledger
-        self._apps, self._ways = Apps(config.matrix), ways
+        self._apps, self._ways, self._tenancy = Apps(config.matrix), ways, tenancy
         self._metrics, self._dispatcher = metrics, dispatcher
         self._firebase = firebase_document(config.firebase)
         self._inflight = Inflight()
@@ -113,6 +117,8 @@ class MatrixDoor:
             raise PushRefused(429, "rate-limited", "Too many requests; try again later.", math.ceil(wait_s))
         answer: Lists = {"rejected": [], "retryable": [], "failed": []}
         asked = self._sorted(notify(body), answer)
+        for tenant in dict.fromkeys(one.tenant for one in asked):
+            self._tenancy.admit_app_request(tenant)
         deadline = trio.current_time() + self._push.answer_wait_s
         async with self._inflight.hold(*((one.tenant, one.id) for one in asked)):
             kept = await self._take_in(asked, answer)
@@ -170,18 +176,24 @@ class MatrixDoor:
         """Record what is new, all in one batch; give what has an outcome or will have one."""
         known = [one for one in asked if self._outbox.figures(one.tenant, one.id) is not None]
         fresh = [one for one in asked if one not in known]
-        taken: list[_Asked] = []
-        for one in fresh:
-            room = self._push.queued_per_tenant_max - self._outbox.queued(one.tenant)
-            if sum(other.tenant == one.tenant for other in taken) < room:
-                taken.append(one)
-            else:
-                _add(answer["retryable"], one.device.pushkey)
-        if fresh and not taken and len(fresh) == len(asked):
-            raise PushRefused(429, "rate-limited", "Too many notifications of this app are waiting.", 30)
-        if taken:
-            await self._ledger.record([self._draft(one) for one in taken])
-        return known + taken
+        taken: Counter[str] = Counter()
+        with ExitStack() as places:
+            drafts = []
+            for one in fresh:
+                try:
+                    places.enter_context(self._tenancy.notifying(one.tenant, one.user))
+                    self._tenancy.admit_notification(one.tenant, taken[one.tenant] + 1)
+                except PushRefused:
+                    if not taken and len(fresh) == len(asked) and one is fresh[-1]:
+                        raise  # nothing of this request is taken, now or before
+                    _add(answer["retryable"], one.device.pushkey)
+                    continue
+                taken[one.tenant] += 1
+                known.append(one)
+                drafts.append(self._draft(one))
+            if drafts:
+                await self._ledger.record(drafts)
+        return known
 
     def _draft(self, one: _Asked) -> Draft:
         now_ms = self._clock.now_ms()

@@ -33,6 +33,7 @@ from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
+from gateway.views.pushkeys import PushkeysView
 from gateway.views.usage import DAY_MS, UsageView
 
 FULL_RETRY_S = 3_600  # when to try again where only the tenant, or its operator, can make room
@@ -43,16 +44,21 @@ def limited(sentence: str, wait_s: float) -> PushRefused:
     return PushRefused(429, "rate-limited", sentence, max(1, math.ceil(wait_s)))
 
 
+def _who(tenant: str) -> str:
+    return "This app" if is_matrix(tenant) else "This instance"
+
+
 class Tenancy:
     """The limits and the figures of all tenants."""
 
     def __init__(self, clock: Clock, ledger: Ledger, directory: Directory) -> None:
         self._clock, self._ledger, self._directory = clock, ledger, directory
-        devices, outbox, usage = (ledger.views[name] for name in ("devices", "outbox", "usage"))
+        devices, outbox, usage, keys = (ledger.views[name] for name in ("devices", "outbox", "usage", "pushkeys"))
         assert isinstance(devices, DevicesView)
+        assert isinstance(keys, PushkeysView)
         assert isinstance(outbox, OutboxView)
         assert isinstance(usage, UsageView)
-        self._devices, self._outbox, self._usage = devices, outbox, usage
+        self._devices, self._outbox, self._usage, self._pushkeys = devices, outbox, usage, keys
         self._requests, self._notifications = Rates(RATE_KEYS_MAX), Rates(RATE_KEYS_MAX)
         self._admitted: LRUCache[tuple[str, int], int] = LRUCache(RATE_KEYS_MAX)  # by tenant and day, in this run
         self._enrolling: Counter[str] = Counter()  # new devices under way
@@ -66,10 +72,20 @@ class Tenancy:
         """What a tenant may use."""
         return self._directory.quota(tenant)
 
+    def reconfigure(self, directory: Directory) -> None:
+        """Go by another configuration from now on; what was used so far counts on."""
+        self._directory = directory
+
     def admit_request(self, signer: Signer) -> None:
         """Count a request that names an instance, before any fetch or signature work; raise PushRefused 429."""
-        per_minute = self.quota(signer.tenant).requests_per_minute
-        wait_s = self._requests.take(signer.domain, per_minute, trio.current_time())
+        self._admit(signer.domain, self.quota(signer.tenant))
+
+    def admit_app_request(self, tenant: str) -> None:
+        """Count a request of the Matrix door that names an app; raise PushRefused 429."""
+        self._admit(tenant, self.quota(tenant))
+
+    def _admit(self, name: str, quota: Quota) -> None:
+        wait_s = self._requests.take(name, quota.requests_per_minute, trio.current_time())
         if wait_s:
             raise limited("Too many requests; try again later.", wait_s)
 
@@ -77,9 +93,20 @@ class Tenancy:
     def enrolling(self, envelope: Registration, tenant: str) -> Iterator[None]:
         """Hold a place for a device while its record is made; raise PushRefused 429 where there is none."""
         new = self._adds_one(envelope, tenant)
+        with self._place(tenant, self._devices.held(tenant), new=new):
+            yield
+
+    @contextmanager
+    def notifying(self, tenant: str, pushkey: str) -> Iterator[None]:
+        """Hold a place for a Matrix pushkey while its notification is recorded, as `enrolling` does for a device."""
+        with self._place(tenant, self._pushkeys.held(tenant), new=not self._pushkeys.holds(tenant, pushkey)):
+            yield
+
+    @contextmanager
+    def _place(self, tenant: str, held: int, *, new: bool) -> Iterator[None]:
         most = self.quota(tenant).devices_max
-        if new and self._devices.held(tenant) + self._enrolling[tenant] >= most:
-            raise limited(f"This instance has as many devices registered as it may ({most}).", FULL_RETRY_S)
+        if new and held + self._enrolling[tenant] >= most:
+            raise limited(f"{_who(tenant)} has as many devices registered as it may ({most}).", FULL_RETRY_S)
         self._enrolling[tenant] += new
         try:
             yield
@@ -103,12 +130,14 @@ class Tenancy:
         """Count a new, verified notification; raise PushRefused 429 where the queue or a quota is full."""
         quota, now_ms = self.quota(tenant), self._clock.now_ms()
         if self._outbox.queued(tenant) + deliveries > quota.queued_max:
-            raise limited("Too many notifications of this instance are waiting.", 30)
+            raise limited(
+                f"Too many notifications are waiting; {_who(tenant).lower()} may have {quota.queued_max}.", 30
+            )
         key = (tenant, now_ms // DAY_MS)
         # What this run admitted may not be in the view yet; what earlier ones did is in the view alone.
         admitted = max(self._usage.accepted_on(*key), self._admitted.get(key, 0)) if quota.notifications_per_day else 0
         if admitted >= (quota.notifications_per_day or math.inf):
-            sentence = f"This instance has sent all {quota.notifications_per_day} notifications of today (UTC)."
+            sentence = f"{_who(tenant)} has sent all {quota.notifications_per_day} notifications of today (UTC)."
             raise limited(sentence, (DAY_MS - now_ms % DAY_MS) / 1000)
         wait_s = self._notifications.take(tenant, quota.notifications_per_minute, trio.current_time())
         if wait_s:
@@ -167,7 +196,7 @@ class Tenancy:
         today = self._usage.accepted_on(tenant, self._clock.now_ms() // DAY_MS)
         failed = {reason: count for (one, reason), count in sorted(usage.outcomes.items()) if one == "failed"}
         return {
-            "devices": self._devices.held(tenant),
+            "devices": (self._pushkeys if is_matrix(tenant) else self._devices).held(tenant),
             "accepted": usage.accepted,
             "acceptedToday": today,
             "bytes": usage.size_bytes,
@@ -181,12 +210,11 @@ class Tenancy:
 
     def _limits(self, tenant: str) -> dict[str, int | None]:
         quota = self.quota(tenant)
-        if is_matrix(tenant):  # its pushers are the homeservers' to count
-            return {"queued": quota.queued_max}
+        per_user = {} if is_matrix(tenant) else {"devicesPerUser": quota.devices_per_user_max}
         return {
             "requestsPerMinute": quota.requests_per_minute,
             "devices": quota.devices_max,
-            "devicesPerUser": quota.devices_per_user_max,
+            **per_user,
             "notificationsPerMinute": quota.notifications_per_minute or None,
             "notificationsPerDay": quota.notifications_per_day or None,
             "queued": quota.queued_max,

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gateway.config import FCM, Config, Firebase, Matrix, MatrixApp, Project, Push, Registration
 from gateway.errors import ConfigInvalid
 from gateway.push.matrix import Apps
+from gateway.serve import tenancy
 from gateway.serve.fake_fcm import Fake, serve_fake, service_account
+from gateway.views import usage
 from tests.fakes import MemoryLog
 from tests.server import running
 
@@ -217,6 +219,39 @@ async def test_an_app_with_a_full_queue_is_answered_429(tmp_path: Path) -> None:
         answer = await it.client.post(NOTIFY, json=body)
         assert (answer.status_code, answer.json()["errcode"]) == (429, "M_LIMIT_EXCEEDED")
         assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("quota", "sent", "refused"),
+    [
+        ({"devices_per_tenant_max": 2}, [("a", "$1"), ("b", "$1"), ("a", "$2")], ("c", "$3")),
+        ({"notifications_per_day": 2}, [("a", "$1"), ("a", "$2"), ("a", "$2")], ("a", "$3")),
+    ],
+)
+async def test_an_app_has_the_quotas_of_a_tenant(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quota: dict[str, int],
+    sent: list[tuple[str, str]],
+    refused: tuple[str, str],
+) -> None:
+    for module in (tenancy, usage):  # no midnight falls into the test
+        monkeypatch.setattr(module, "DAY_MS", 10**15)
+    nothing: dict[str, list[str]] = {"rejected": [], "retryable": [], "failed": []}
+    async with world(tmp_path, matrix=Matrix(apps={APP: MatrixApp(**quota), "other": MatrixApp()})) as it:
+        for pushkey, event_id in sent:
+            assert await it.notify(device(pushkey), event_id=event_id) == nothing
+        pushkey, event_id = refused
+        body = {"notification": {"event_id": event_id, "devices": [device(pushkey)]}}
+        answer = await it.client.post(NOTIFY, json=body)
+        assert (answer.status_code, answer.json()["errcode"]) == (429, "M_LIMIT_EXCEEDED")
+        assert int(answer.headers["Retry-After"]) > 0
+        before = len(it.messages)
+        assert (await it.notify(device("z", app_id="other"), event_id="$9"))["retryable"] == []
+        assert len(it.messages) == before + 1
+        if "devices_per_tenant_max" in quota:
+            both = await it.notify(device("a"), device("new"), event_id="$4")
+            assert both == nothing | {"retryable": ["new"]}
 
 
 async def test_public_firebase_is_what_the_operator_configured_else_404(tmp_path: Path) -> None:

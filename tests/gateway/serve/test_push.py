@@ -28,6 +28,7 @@ from gateway.views.devices import DevicesView
 from gateway.views.documents import DocumentsView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
+from gateway.views.pushkeys import PushkeysView
 from gateway.views.usage import UsageView
 from tests.fakes import MemoryLog, memory_ledger
 from tests.takos import Instance, iso
@@ -116,7 +117,9 @@ async def gateway(
             "data": str(tmp_path),
         }
         documents, metrics = Documents(), Metrics()
-        async with memory_ledger(DevicesView, DocumentsView, NoncesView, OutboxView, UsageView, log=log) as ledger:
+        async with memory_ledger(
+            DevicesView, DocumentsView, NoncesView, OutboxView, PushkeysView, UsageView, log=log
+        ) as ledger:
             service = PushService(Config(**fields), SystemClock(), ledger, metrics, documents)
             app = QuartTrio("test")
             failures(app, metrics)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -10,8 +11,9 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 import trio
+import trio.testing
 
-from gateway.config import Config, Push
+from gateway.config import Config, Matrix, MatrixApp, Push
 from gateway.config import Instance as Entry
 from gateway.errors import PushRefused
 from gateway.facts import Removed
@@ -21,6 +23,7 @@ from gateway.serve import tenancy
 from gateway.views import usage
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
+from gateway.views.pushkeys import PushkeysView
 from gateway.views.usage import UsageView
 from tests.fakes import FakeClock, memory_ledger
 from tests.gateway.serve.test_push import EVIL, TAKOS, Gateway, code, gateway, now
@@ -145,7 +148,7 @@ async def test_reports_have_a_rate_of_their_own(tmp_path: Path, monkeypatch: pyt
 
 async def test_a_days_notifications_are_refused_until_midnight_and_then_begin_anew() -> None:
     clock = FakeClock(1_763_126_872_000)  # 2025-11-14T13:27:52Z
-    async with memory_ledger(DevicesView, OutboxView, UsageView) as ledger:
+    async with memory_ledger(DevicesView, OutboxView, PushkeysView, UsageView) as ledger:
         tenants = tenancy.Tenancy(clock, ledger, Directory(Push(notifications_per_day=2), {}))
         for _ in range(2):
             tenants.admit_notification("a.example", 1)
@@ -160,7 +163,7 @@ async def test_a_days_notifications_are_refused_until_midnight_and_then_begin_an
 async def test_nonces_of_reports_are_bounded_and_only_expired_ones_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenancy, "INQUIRY_NONCES_MAX", 2)
     clock = FakeClock()
-    async with memory_ledger(DevicesView, OutboxView, UsageView) as ledger:
+    async with memory_ledger(DevicesView, OutboxView, PushkeysView, UsageView) as ledger:
         tenants = tenancy.Tenancy(clock, ledger, Directory(Push(), {}))
 
         def once(nonce: str, life_s: int) -> int | None:
@@ -265,3 +268,35 @@ async def test_the_operator_sees_every_tenant_and_how_its_document_stands(tmp_pa
         assert told["pinned.example"]["document"] == {"state": "pinned"}
         assert told["external:x"]["document"] == {"state": "not fetched yet"}
         assert (told["external:x"]["admitted"], told[OWN]["admitted"]) == (False, True)
+
+
+async def test_an_app_of_the_matrix_door_has_rates_as_an_instance_has(autojump_clock: trio.testing.MockClock) -> None:
+    apps = Matrix(apps={"com.*": MatrixApp(rate_per_instance=1), "org.app": MatrixApp(notifications_per_minute=1)})
+    async with memory_ledger(DevicesView, OutboxView, PushkeysView, UsageView) as ledger:
+        tenants = tenancy.Tenancy(FakeClock(), ledger, Directory(Push(rate_per_instance=2), {}, apps))
+        tenants.admit_app_request("matrix:com.one")
+        with pytest.raises(PushRefused) as refused:
+            tenants.admit_app_request("matrix:com.one")
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 60)
+        tenants.admit_app_request("matrix:com.two")
+        for _ in range(2):
+            tenants.admit_app_request("matrix:org.app")
+        tenants.admit_notification("matrix:org.app", 1)
+        with pytest.raises(PushRefused, match="Too many notifications"):
+            tenants.admit_notification("matrix:org.app", 1)
+        await trio.sleep(60)
+        tenants.admit_notification("matrix:org.app", 1)
+        tenants.admit_app_request("matrix:com.one")
+
+
+async def test_a_limit_of_devices_counts_pushkeys_that_are_under_way() -> None:
+    apps = Matrix(apps={"app": MatrixApp(devices_per_tenant_max=2)})
+    async with memory_ledger(DevicesView, OutboxView, PushkeysView, UsageView) as ledger:
+        tenants = tenancy.Tenancy(FakeClock(), ledger, Directory(Push(), {}, apps))
+        with ExitStack() as under_way:
+            for pushkey in ("a", "b"):
+                under_way.enter_context(tenants.notifying("matrix:app", pushkey))
+            with pytest.raises(PushRefused, match="This app has as many devices"):
+                under_way.enter_context(tenants.notifying("matrix:app", "c"))
+        with tenants.notifying("matrix:app", "c"):
+            pass
