@@ -129,16 +129,19 @@ class PushService:
         async with self._inflight.hold(("nonce", tenant, envelope.nonce), ("target", tenant, *target)):
             digest = envelope.digest()
             used = self._nonces.used(tenant, envelope.nonce, self._clock.now_ms())
-            if used is not None and used != digest:
+            if used is not None and used.digest != digest:
                 raise PushRefused(409, "nonce-reused", "This nonce was used for another envelope.")
             if used is not None:
-                return answer | {"duplicate": True}
+                return answer | {"duplicate": True} | self._receipt(envelope, used.seq)
             superseded = self._devices.superseded(tenant, *target, envelope.issued_ms)
             with self._tenancy.enrolling(envelope, tenant):
                 seq = await self._record(self._enrolment(envelope, tenant, digest), tenant, envelope.user)
-        if envelope.receipts:
-            answer["receipt"] = receipt(self._ledger.log, seq)
+        answer |= self._receipt(envelope, seq)
         return answer | {"superseded": True} if superseded else answer
+
+    def _receipt(self, envelope: Registration, seq: int) -> Answer:
+        """Say where the record stands that holds an envelope, to who asked: a repeat is told what the first was."""
+        return {"receipt": receipt(self._ledger.log, seq)} if envelope.receipts else {}
 
     def _enrolment(self, envelope: Registration, tenant: str, digest: bytes) -> Registered | Deregistered:
         if envelope.action == "deregister":

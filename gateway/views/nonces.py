@@ -5,7 +5,7 @@ records' own times, so that a replay prunes alike, and a day later than that: a 
 was put right must not make a nonce usable again. What has expired may still have a row: ask with the time.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from eventlog.record import Record
 from eventlog.view import TableView
@@ -13,16 +13,23 @@ from gateway.facts import Deregistered, Registered, fact_of
 from gateway.limits.keeping import CLOCK_JUMP_MS_MAX
 
 
+class Used(NamedTuple):
+    """The envelope that used a nonce: the hash of its signed bytes, and where in the log it stands."""
+
+    digest: bytes
+    seq: int
+
+
 class NoncesView(TableView):
-    """(tenant, nonce) → the hash of the signed bytes, until the envelope expires."""
+    """(tenant, nonce) → the hash of the signed bytes and the seq of their record, until the envelope expires."""
 
     name: ClassVar[str] = "nonces"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kinds: ClassVar[frozenset[str]] = frozenset((Registered.kind, Deregistered.kind))
     tables: ClassVar[tuple[str, ...]] = ("nonce",)
     schema: ClassVar[str] = """
         CREATE TABLE IF NOT EXISTS nonce (
-            tenant TEXT, nonce TEXT, digest BLOB, expires_ms INTEGER,
+            tenant TEXT, nonce TEXT, digest BLOB, expires_ms INTEGER, seq INTEGER,
             PRIMARY KEY (tenant, nonce)) WITHOUT ROWID;
         CREATE INDEX IF NOT EXISTS nonce_expiry ON nonce (expires_ms);
     """
@@ -34,15 +41,15 @@ class NoncesView(TableView):
         match fact_of(record):
             case Registered() | Deregistered() as fact:
                 self.db.execute(
-                    "INSERT OR REPLACE INTO nonce VALUES (?, ?, ?, ?)",
-                    (fact.tenant, fact.nonce, fact.digest, fact.expires_ms),
+                    "INSERT OR REPLACE INTO nonce VALUES (?, ?, ?, ?, ?)",
+                    (fact.tenant, fact.nonce, fact.digest, fact.expires_ms, record.seq),
                 )
             case _:
                 pass  # erased
 
-    def used(self, tenant: str, nonce: str, now_ms: int) -> bytes | None:
-        """The digest of the unexpired envelope that used this nonce; None where it is free."""
+    def used(self, tenant: str, nonce: str, now_ms: int) -> Used | None:
+        """The unexpired envelope that used this nonce; None where it is free."""
         row = self.db.execute(
-            "SELECT digest FROM nonce WHERE tenant = ? AND nonce = ? AND expires_ms > ?", (tenant, nonce, now_ms)
+            "SELECT digest, seq FROM nonce WHERE tenant = ? AND nonce = ? AND expires_ms > ?", (tenant, nonce, now_ms)
         ).fetchone()
-        return bytes(row[0]) if row else None
+        return Used(bytes(row[0]), row[1]) if row else None

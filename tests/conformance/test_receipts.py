@@ -76,9 +76,12 @@ async def receipts_of_everything(w: World) -> list[tuple[str, dict[str, Any]]]:
     """(a word that the leaf must hold, the receipt) of one of each answer that can carry one."""
     relay = Relay(w)
     found = []
-    answer = w.register({**w.demo.signed("alice", f"fcm-{relay.name}"), "receipts": True})
-    assert answer.status == 200, answer
-    found.append(("push.registered", answer.body["receipt"]))
+    for action, kind in (("register", "push.registered"), ("deregister", "push.deregistered")):
+        envelope = {**w.demo.signed("alice", f"fcm-{relay.name}", action=action), "receipts": True}
+        answer, repeated = w.register(envelope), w.register(envelope)
+        assert (answer.status, answer.body["duplicate"], repeated.body["duplicate"]) == (200, False, True), answer
+        assert repeated.body["receipt"] == answer.body["receipt"], "of the record that holds the envelope"
+        found.append((kind, answer.body["receipt"]))
     payload = {"relayKey": relay.key, "relayAuthToken": "a", "pubkey": ALICE}
     signed = {"payload": payload, "signature": relay.worker.sign(payload), "receipts": True}
     issued = w.post("/api/relay-tokens/issue", signed).body
@@ -94,6 +97,12 @@ async def receipts_of_everything(w: World) -> list[tuple[str, dict[str, Any]]]:
         assert told == ["OK", one["id"], True, "duplicate: already stored"]
         assert again == receipt, "of the row that is there"
         found.append(("mirror.stored", receipt))
+        rows = [relay.row(), relay.row(), one, {"id": "no row"}]
+        (_, lines), (_, repeats) = [await mirror.answer("EVENTS", rows, {"receipts": True}) for _ in range(2)]
+        assert [len(each) for each in lines] == [4, 4, 4, 3], lines
+        assert (lines[2][3], repeats[0][2]) == (receipt, "duplicate: already stored")
+        assert [each[3:] for each in repeats] == [each[3:] for each in lines]
+        found += [("mirror.stored", each[3]) for each in lines[:2]]
     async with line(f"{relay.url()}&receipts=true") as mirror:
         found.append(("mirror.stored", (await mirror.answer("EVENT", relay.row()))[4]))
     return found

@@ -19,7 +19,7 @@ def with_nonce(fact: Fact, nonce: str, expires_ms: int, digest: bytes = b"d") ->
 def test_a_nonce_is_known_until_its_envelope_expires() -> None:
     view = NoncesView(sqlite3.connect(":memory:"))
     view.apply([record(0, with_nonce(registered(), "n1", NOW + 10))], 1)
-    assert view.used("a", "n1", NOW + 9) == b"d"
+    assert view.used("a", "n1", NOW + 9) == (b"d", 0)
     assert view.used("a", "n1", NOW + 10) is None
     assert view.used("b", "n1", NOW) is None
     assert view.used("a", "n2", NOW) is None
@@ -27,8 +27,8 @@ def test_a_nonce_is_known_until_its_envelope_expires() -> None:
 
 def test_a_deregistration_uses_its_nonce_too() -> None:
     view = NoncesView(sqlite3.connect(":memory:"))
-    view.apply([record(0, with_nonce(deregistered(), "n1", NOW + 10, b"other"))], 1)
-    assert view.used("a", "n1", NOW) == b"other"
+    view.apply([record(7, with_nonce(deregistered(), "n1", NOW + 10, b"other"))], 8)
+    assert view.used("a", "n1", NOW) == (b"other", 7)
 
 
 def test_expired_nonces_are_pruned_a_day_later_since_the_clock_may_be_put_back() -> None:
@@ -69,5 +69,5 @@ def test_any_history_is_remembered_as_a_plain_list_would_in_any_batches(
             if last:
                 seq = last[-1][0]
                 issued = NOW + sum(gap for _, _, gap, _ in uses[: seq + 1])
-                expected = bytes([seq]) if issued + last[-1][2] > at else None
+                expected = (bytes([seq]), seq) if issued + last[-1][2] > at else None
             assert views[0].used(tenant, nonce, at) == expected
