@@ -3,12 +3,13 @@
 Level ``crc`` checks every frame's CRCs, order and shape. Level ``audit`` recomputes the Merkle tree from the leaves,
 holds it against every frame's root, every segment's frontier, the signed checkpoint and those kept elsewhere, and
 every payload against its commitment; one that is missing must be excused by a `log.erased` or `log.retained` record,
-wherever in the log that stands. Each segment is a `Passage` of its own, sealed ones in parallel.
+wherever in the log that stands. Each segment is a `Passage` of its own, sealed ones in parallel. What stands beside
+them is held against them (`companions`).
 Bytes behind the last frame of the last segment are not damage: a commit in flight, or what a crash left.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import chain
@@ -20,6 +21,8 @@ import msgspec
 from eventlog import origin as origins
 from eventlog.checkpoint import Checkpoint
 from eventlog.chronicle import Excused, entry_of
+from eventlog.disk import companions
+from eventlog.disk.companions import Claim
 from eventlog.disk.durable import Disk, RealDisk
 from eventlog.disk.passage import Finding, Passage, Task, unlike, verify_segment
 from eventlog.disk.recovery import CHECKPOINT_FILE, read_checkpoint
@@ -92,8 +95,10 @@ def verify(
     if origin is None:
         return _without_origin(disk, log_directory)
     checkpoint, findings = _checkpoint(disk, log_directory, origin)
-    # The checkpoint was read first: on a running server the segments only grow meanwhile.
-    tasks = _tasks(disk, log_directory, origin, checkpoint, kept, tree=tree)
+    beside = companions.look(disk, log_directory, origin, deep=tree)
+    claims = [_own_claim(log_directory, checkpoint), *map(_kept_claim, kept), *beside.claims]
+    # What makes a claim was read first: on a running server the segments only grow meanwhile.
+    tasks = _tasks(disk, log_directory, origin, checkpoint, claims, tree=tree)
     with Resumption(resume, origin, tree=tree) if resume else nullcontext() as state:
         passages, resumed = _passages(tasks, jobs, progress or (lambda _: None), state)
     _demand_unchanged(disk, log_directory, tasks)
@@ -103,12 +108,14 @@ def verify(
     if state is not None and state.ignored:
         notes.append(Finding(resume or "", 0, f"nothing was taken over from it: {state.ignored}"))
     if not findings:  # what is unreadable was named; that other things are then missing goes without saying
-        own = Kept(join(log_directory, CHECKPOINT_FILE), checkpoint)
         findings += _unexcused(passages, log_directory) if tree else []
         tiled = Tiled(disk, log_directory, checkpoint.size) if tree and has_tiles(disk, log_directory) else None
         findings += _below(tiled, passages) if tiled is not None else []
-        findings += _signed(_roots(tiled, passages, kept), passages, own, kept)
+        end_seq = passages[-1].end_seq if passages else 0
+        findings += companions.disagreements(claims, _roots(tiled, passages, claims), end_seq)
+        findings += _unlike_told(disk, log_directory, beside.retention, passages) if tree else []
     findings += [flaw for one in passages for flaw in one.tile_flaws]
+    findings += beside.findings
     return _report(origin, checkpoint, passages, resumed=resumed, findings=findings, notes=notes)
 
 
@@ -135,9 +142,9 @@ def _checkpoint(disk: Disk, directory: str, origin: Origin) -> tuple[Checkpoint,
 
 
 def _tasks(
-    disk: Disk, directory: str, origin: Origin, checkpoint: Checkpoint, kept: Sequence[Kept], *, tree: bool
+    disk: Disk, directory: str, origin: Origin, checkpoint: Checkpoint, claims: Sequence[Claim], *, tree: bool
 ) -> list[Task]:
-    watched = tuple(sorted({checkpoint.size, *(one.checkpoint.size for one in kept)}))
+    watched = tuple(sorted({one.size for one in claims}))
     files = list(Segments.found(disk, directory))
     tiles = tree and has_tiles(disk, directory)
     return [
@@ -249,36 +256,34 @@ def _below(tiled: Tiled, passages: Sequence[Passage]) -> list[Finding]:
     return [Finding(path, 0, what) for path, what in flaws]
 
 
-def _roots(tiled: Tiled | None, passages: Sequence[Passage], kept: Sequence[Kept]) -> dict[int, bytes]:
+def _roots(tiled: Tiled | None, passages: Sequence[Passage], claims: Sequence[Claim]) -> dict[int, bytes]:
     """Give the tree's root at each watched size: as walked, or, of what retention removed, as its tiles say."""
     roots = {size: root for passage in passages for size, root in passage.roots.items()}
     first = passages[0].first_seq if passages else 0
-    for size in {one.checkpoint.size for one in kept if one.checkpoint.size < first}:
+    for size in {one.size for one in claims if one.size < first}:
         with suppress(Corrupt):  # named by `_below`
             if tiled is not None:
                 roots[size] = root_of(tiled.frontier(size))
     return roots
 
 
-def _signed(roots: Mapping[int, bytes], passages: Sequence[Passage], own: Kept, kept: Sequence[Kept]) -> list[Finding]:
-    """Hold the log against its own checkpoint and those kept elsewhere."""
-    end = passages[-1].end_seq if passages else 0
-    found: list[Finding] = []
-    for one in (own, *kept):
-        size, root = one.checkpoint.size, one.checkpoint.root
-        rolled, other = (
-            ("", "are not those that the checkpoint signed")
-            if one is own
-            else (
-                "the log was rolled back: ",
-                "are not those that this checkpoint signed: the log was forked or rewritten",
-            )
-        )
-        if size > end:
-            found.append(Finding(one.path, 0, f"{rolled}the checkpoint vouches for {size} records, {end} are there"))
-        elif size and size in roots and roots[size] != root:
-            found.append(Finding(one.path, 0, f"the first {size} records {other}"))
-    return found
+def _own_claim(directory: str, checkpoint: Checkpoint) -> Claim:
+    size = checkpoint.size
+    beyond = f"the checkpoint vouches for {size} records, {{}} are there"
+    other = f"the first {size} records are not those that the checkpoint signed"
+    return Claim(join(directory, CHECKPOINT_FILE), size, checkpoint.root, beyond, other)
+
+
+def _kept_claim(kept: Kept) -> Claim:
+    size = kept.checkpoint.size
+    beyond = f"the log was rolled back: the checkpoint vouches for {size} records, {{}} are there"
+    other = f"the first {size} records are not those that this checkpoint signed: the log was forked or rewritten"
+    return Claim(kept.path, size, kept.checkpoint.root, beyond, other)
+
+
+def _unlike_told(disk: Disk, directory: str, before: bytes | None, passages: Sequence[Passage]) -> list[Finding]:
+    own = chain.from_iterable(passage.own for passage in passages)
+    return companions.unlike_told(before, companions.read_retention(disk, directory), own, directory)
 
 
 def _report(

@@ -8,10 +8,12 @@ import pytest
 from eventlog.chronicle import Retained
 from eventlog.chronicle import draft as entry_draft
 from eventlog.disk.archive import ArchiveDisk, Exists, export, import_log
+from eventlog.disk.compact import write_state
 from eventlog.disk.log import open_log
 from eventlog.disk.segments import Segments
 from eventlog.errors import Absent, Corrupt
 from eventlog.exchange import Manifest
+from eventlog.retention import State
 from tests.eventlog.logs import NOW_NS, draft, running
 from tests.eventlog.tampering import audit, files
 from tests.fakes import FakeClock
@@ -83,6 +85,7 @@ async def test_an_export_beside_a_running_log_ends_with_a_whole_frame(data: Path
 
 async def test_a_log_whose_beginning_retention_took_goes_through_too(data: Path, tmp_path: Path) -> None:
     async with running(open_log(data, FakeClock(), segment_bytes_max=15_000)) as log:
+        write_state(log.store.disk, str(data / "log"), State(240))
         await log.append_many([entry_draft(Retained(240, ()), NOW_NS)])
     for path in files(data)[:2]:
         path.unlink()

@@ -6,7 +6,9 @@ thousand single bits over all files of a log, of which none goes unnoticed and n
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from zlib import crc32
 
@@ -17,11 +19,16 @@ from eventlog import origin as origins
 from eventlog.checkpoint import Checkpoint
 from eventlog.chronicle import Below, Erased, Range, Retained
 from eventlog.chronicle import draft as entry_draft
+from eventlog.disk import snapshots
+from eventlog.disk.compact import write_state
+from eventlog.disk.durable import RealDisk
 from eventlog.disk.log import Log, open_log
 from eventlog.disk.passage import Passage, Task, verify_segment
+from eventlog.disk.views import open_views
 from eventlog.errors import Corrupt
 from eventlog.index import FrameIndex
 from eventlog.origin import Origin
+from eventlog.retention import State
 from tests.eventlog.logs import NOW_NS, draft, running
 from tests.eventlog.tampering import (
     Change,
@@ -34,9 +41,11 @@ from tests.eventlog.tampering import (
     payload_alone,
     replaced,
     sign_anew,
+    signed_by_another,
     starts,
     swapped,
 )
+from tests.eventlog.words import WordsView
 from tests.fakes import FakeClock
 
 
@@ -226,6 +235,10 @@ async def test_bytes_behind_the_last_frame_are_told(data: Path) -> None:
 async def told(data: Path, *entries: Erased | Retained) -> None:
     """Let the log say of itself what it left out."""
     async with running(open_log(data, FakeClock(), segment_bytes_max=2600)) as log:
+        for entry in entries:
+            if isinstance(entry, Retained):
+                below = {one.kind: one.seq for one in entry.below}
+                write_state(log.store.disk, str(data / "log"), State(entry.first_seq, below))
         await log.append_many([entry_draft(entry, NOW_NS) for entry in entries])
 
 
@@ -275,6 +288,144 @@ async def test_a_log_without_its_beginning_still_proves_its_root(data: Path) -> 
     content[end + 1 : end + 5] = crc32(content[4:end]).to_bytes(4, "big")
     files(data)[0].write_bytes(content)
     assert "the tree's root after seq 50 is not what the frame says" in audit(data).findings[0].what
+
+
+# -- what stands beside the segments -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def beside(data: Path) -> Path:
+    """The same log with a snapshot of a view, a cosigned checkpoint, and retention that took its first segment."""
+    async with running(open_log(data, FakeClock(), segment_bytes_max=2600)) as log:
+        view = open_views(log, data / "views", [WordsView], log_directory=data / "log")["words"]
+        view.db.close()
+        snapshots.take(str(data / "log"), str(data / "views"), ["words"], origin=log.origin)
+        log.store.keep_cosigned(log.store.note)
+    await told(data, Retained(20, (Below("thing.happened", 40),)))
+    (data / "log" / f"{0:020d}.evl").unlink()
+    return data
+
+
+def edit_snapshot(data: Path, statement: str, *values: object) -> Path:
+    path = next((data / "log" / "snap").iterdir())
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(statement, values)
+    return path
+
+
+def a_snapshot_of_other_records(data: Path) -> Path:
+    return edit_snapshot(data, "UPDATE bookmark SET root = ?", bytes(32))
+
+
+def a_snapshot_of_another_log(data: Path) -> Path:
+    return edit_snapshot(data, "UPDATE bookmark SET origin = 'another.example'")
+
+
+def a_snapshot_under_another_name(data: Path) -> Path:
+    path = next((data / "log" / "snap").iterdir())
+    return path.rename(path.with_name(f"words-{60:020d}.db"))
+
+
+def a_snapshot_ahead_of_the_log(data: Path) -> Path:
+    path = edit_snapshot(data, "UPDATE bookmark SET position = 200")
+    return path.rename(path.with_name(f"words-{200:020d}.db"))
+
+
+def a_snapshot_cut_off(data: Path) -> Path:
+    path = next((data / "log" / "snap").iterdir())
+    path.write_bytes(path.read_bytes()[:5000])
+    return path
+
+
+def a_snapshot_that_is_none(data: Path) -> Path:
+    path = next((data / "log" / "snap").iterdir())
+    path.write_bytes(b"?" * 5000)
+    return path
+
+
+def cosigned_by_another_key(data: Path) -> Path:
+    path = data / "log" / "cosigned"
+    path.write_bytes(signed_by_another(data, 100, audit(data).root))
+    return path
+
+
+def cosigned_for_a_longer_log(data: Path) -> Path:
+    return cosigned(data, 102, bytes(32))
+
+
+def cosigned_for_other_records(data: Path) -> Path:
+    return cosigned(data, 30, bytes(32))
+
+
+def cosigned(data: Path, size: int, root: bytes) -> Path:
+    own = (data / "log" / "checkpoint").read_bytes()
+    sign_anew(data, size, root)
+    path = (data / "log" / "checkpoint").rename(data / "log" / "cosigned")
+    (data / "log" / "checkpoint").write_bytes(own)
+    return path
+
+
+def retention_says(data: Path, state: State) -> Path:
+    write_state(RealDisk(), str(data / "log"), state)
+    return data / "log" / "retention"
+
+
+def retention_took_more(data: Path) -> Path:
+    return retention_says(data, State(20, {"thing.happened": 60}))
+
+
+def retention_took_another_kind(data: Path) -> Path:
+    return retention_says(data, State(20, {"thing.happened": 40, "another.thing": 40}))
+
+
+def retention_rolled_back(data: Path) -> Path:
+    return retention_says(data, State(20))
+
+
+def retention_forgotten(data: Path) -> Path:
+    (data / "log" / "retention").unlink()
+    return data / "log" / "retention"
+
+
+def retention_damaged(data: Path) -> Path:
+    path = data / "log" / "retention"
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tamper", "what"),
+    [
+        (a_snapshot_of_other_records, "after 100 of them the log has another root"),
+        (a_snapshot_of_another_log, "the snapshot is not of this log"),
+        (a_snapshot_under_another_name, "or not of the records that its name says"),
+        (a_snapshot_ahead_of_the_log, "the snapshot holds 200 records, 101 are there"),
+        (a_snapshot_cut_off, "the snapshot is damaged|the snapshot cannot be read"),
+        (a_snapshot_that_is_none, "the snapshot cannot be read"),
+        (cosigned_by_another_key, "not signed by this log's key"),
+        (cosigned_for_a_longer_log, "rolled back: witnesses cosigned 102 records, 101 are there"),
+        (cosigned_for_other_records, "the first 30 records are not those that witnesses cosigned"),
+        (retention_took_more, "more was removed than any record of the log does"),
+        (retention_took_another_kind, "more was removed than any record of the log does"),
+        (retention_rolled_back, "what retention removed is older than the log's records"),
+        (retention_forgotten, "what retention removed is missing"),
+        (retention_damaged, "put it back from a copy"),
+    ],
+)
+async def test_what_stands_beside_the_segments_is_held_against_them(
+    beside: Path, tamper: Callable[[Path], Path], what: str
+) -> None:
+    assert audit(beside).findings == ()
+    path = tamper(beside)
+    findings = audit(beside).findings
+    assert [finding.path for finding in findings] == [str(path)]
+    assert any(part in findings[0].what for part in what.split("|"))
+
+
+async def test_retention_that_is_not_done_may_say_more_than_the_records(beside: Path) -> None:
+    """The file is written before the records: a crash came between."""
+    retention_says(beside, State(40, {"thing.happened": 40}, done=False))
+    assert audit(beside).findings == ()
 
 
 # -- ten thousand flips -----------------------------------------------------------------------------------------------

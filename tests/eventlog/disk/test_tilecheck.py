@@ -7,12 +7,14 @@ import pytest
 
 from eventlog.chronicle import Retained
 from eventlog.chronicle import draft as entry_draft
+from eventlog.disk.compact import write_state
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.log import open_log
 from eventlog.disk.tilecheck import Tiled, has_tiles, root_of
 from eventlog.errors import Corrupt
 from eventlog.merkle import EMPTY_ROOT, Tree
 from eventlog.record import encode
+from eventlog.retention import State
 from tests.eventlog.logs import NOW_NS, draft, running
 from tests.eventlog.tampering import audit, checkpoint_of, files
 from tests.fakes import FakeClock
@@ -26,6 +28,7 @@ async def data(tmp_path: Path) -> Path:
     async with running(open_log(tmp_path, FakeClock(), segment_bytes_max=12_000)) as log:
         for first in range(0, COUNT, 100):
             await log.append_many([draft(n) for n in range(first, first + 100)])
+        write_state(log.store.disk, str(tmp_path / "log"), State(400))
         await log.append_many([entry_draft(Retained(400, ()), NOW_NS)])
     return tmp_path
 
