@@ -41,6 +41,8 @@ READ_BYTES = 1024 * 1024
 GAP_BYTES_MAX = 4_096
 # What a reader hands over at a time, where frames are smaller: enough to spread the cost, few enough for a cache.
 READ_RECORDS = 512
+# At a start the last frame of each segment is read whole up to this size: 20 MB in a log of ten million records.
+SEAM_BYTES_MAX = 256 * 1024
 # Open segment files for random access; the least recently used is closed.
 OPEN_SEGMENTS_MAX = 128
 
@@ -97,6 +99,11 @@ ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
 RETENTION_STEP_RECORDS = 2_048
 # How often a backup starts over because segments were put together, dropped or erased while it copied them.
 BACKUP_TRIES_MAX = 5
+# How long a backup waits for an erasure to end (a few segments a second, and the views), looking so often; and for the
+# checkpoint over what was recorded meanwhile, which is signed within a second on a machine that has time.
+BACKUP_ERASURE_S_MAX = 120.0
+BACKUP_CHECKPOINT_S_MAX = 10.0
+BACKUP_LOOK_S = 0.25
 
 assert PAYLOAD_BYTES_MAX + LEAF_BYTES_MAX < FRAME_BYTES_MAX, "any record fits a frame"
 assert KIND_BYTES_MAX + SUBJECT_BYTES_MAX + 64 < LEAF_BYTES_MAX

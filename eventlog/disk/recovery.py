@@ -1,15 +1,17 @@
 """Opening a log: what a crash left behind becomes a log again, or is refused. Used by every start, clean or not.
 
-In order: finish a rewrite that a crash interrupted; scan the last segment and recompute its tree; tell a torn tail from
-damage (`eventlog.segment.judge_tail`); hold the result against the checkpoint; and rewrite, into a new segment and
-synced, whatever stands behind the last proven position. That position is the checkpoint's size, or the last segment's
-first seq: both were written after a sync that succeeded. Frames behind it may be pages that a failed fsync marked
-clean: readable now, gone at the next power loss. After a clean stop nothing is behind it.
+In order: finish a rewrite that a crash interrupted; hold each segment's end against the next one's beginning; scan the
+last segment and recompute its tree; tell a torn tail from damage (`eventlog.segment.judge_tail`); hold the result
+against the checkpoint; and rewrite, into a new segment and synced, whatever stands behind the last proven position.
+That position is the checkpoint's size, or the last segment's first seq: both were written after a sync that succeeded.
+Frames behind it may be pages that a failed fsync marked clean: readable now, gone at the next power loss. After a clean
+stop nothing is behind it.
 
 Every step may be cut off by another crash and is then simply done again.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from os.path import basename, join
 
 import msgspec
@@ -25,7 +27,7 @@ from eventlog.disk.durable import Disk
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.errors import Corrupt
 from eventlog.index import FrameIndex
-from eventlog.limits import CHECKPOINT_BYTES_MAX
+from eventlog.limits import CHECKPOINT_BYTES_MAX, SEAM_BYTES_MAX
 from eventlog.merkle import Tree
 from eventlog.retention import State
 from eventlog.segment import Cut, Keep, Refuse
@@ -73,6 +75,7 @@ def recover(disk: Disk, directory: str, origin: str, public_key: bytes, known: C
     _finish_merge(disk, segments)
     _finish_rewrite(disk, segments)
     _check_row(segments, origin)
+    _check_seams(disk, segments)
     _check_beginning(disk, segments)
     last = segments[-1]
     scan = scan_segment(last, max(checkpoint.size, last.first_seq))
@@ -193,6 +196,45 @@ def _check_row(segments: Segments, origin: str) -> None:
     for file in segments:
         if file.head().origin != origin:
             raise _refusal(f"the segment is of another log, {file.head().origin}", file.path, 0)
+
+
+def _check_seams(disk: Disk, segments: Segments) -> None:
+    """Refuse a segment that grows no more and does not end as the next one begins, to the tree's root.
+
+    Of each only the last frame is read: whatever cut or blanked a file shows there. The rest is an audit's to read.
+    """
+    for before, after in pairwise(segments):
+        root = Tree(after.first_seq, after.head().frontier).root()
+        try:
+            head = _last_frame(disk, before)
+        except Corrupt as flaw:
+            # It may be the index that leads astray, which is derived: where the segment itself is whole it is not.
+            index, cut = before.index_frames()
+            if cut is not None or index.end_bytes != before.index.end_bytes:
+                raise _refusal(flaw.what, flaw.path, flaw.offset) from flaw
+            before.index = index
+            head = _last_frame(disk, before, refuse=True)
+            seal(disk, before, index)
+        if (head.end_seq, head.root) != (after.first_seq, root):
+            what = f"the tree after seq {head.end_seq} is not the one that the next segment begins with"
+            raise _refusal(what, before.path, before.index.find(after.first_seq - 1).offset)
+
+
+def _last_frame(disk: Disk, file: SegmentFile, *, refuse: bool = False) -> frames.Head:
+    """Check a segment's last frame, of a large one only the head; give its head."""
+    fd, index = file.opened()
+    try:
+        place = index.find(index.end_seq - 1)
+        size = index.end_bytes - place.offset
+        small = size <= SEAM_BYTES_MAX
+        data = disk.read(fd, size if small else frames.HEAD_BYTES, place.offset)
+    finally:
+        disk.close(fd)
+    try:
+        salt = file.head().salt
+        return frames.decode(data, 0, salt).head if small else frames.decode_head(data, 0, salt)
+    except Corrupt as flaw:
+        raise (_refusal(flaw.what, file.path, place.offset) if refuse else flaw.at(file.path, place.offset)) from None
 
 
 def scan_segment(file: SegmentFile, proven_seq: int) -> Scan:

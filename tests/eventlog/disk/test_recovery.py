@@ -1,11 +1,17 @@
 """What a crash left is a log again, and what no crash can have left is refused, with its byte."""
 
+from collections.abc import Callable
+from zlib import crc32
+
 import cbor2
 import pytest
 import trio
 
+from eventlog import index as indexes
 from eventlog.chronicle import Recovered
 from eventlog.errors import Corrupt, LogFailed
+from eventlog.index import FrameIndex
+from eventlog.segment import decode_head as decode_segment_head
 from tests.eventlog.logs import draft, filled, open_sim, payloads, running
 from tests.sim.disk import FAIL, FAIL_PERSISTED, File, SimDisk
 
@@ -227,3 +233,79 @@ async def test_a_recovery_that_fails_at_any_step_is_done_again(fault: str) -> No
         assert found[20:40] == [draft(n).payload for n in range(20, 40)], step
         step += 1
     assert step > 15
+
+
+# -- where segments meet ----------------------------------------------------------------------------------------------
+
+
+async def three_segments() -> SimDisk:
+    disk = SimDisk()
+    await filled(disk, 60, segment_bytes_max=2600)
+    assert len(names(disk)) == 3
+    return disk
+
+
+def blank(content: bytearray, at: int) -> None:
+    content[at:] = bytes(len(content) - at)
+
+
+def flip_payload(content: bytearray, at: int) -> None:
+    content[at + 300] ^= 1
+
+
+def flip_root(content: bytearray, at: int) -> None:
+    """Another root, every CRC right: only the next segment's frontier tells."""
+    content[at + 47] ^= 1
+    head = content[at : at + 79]
+    salt = decode_segment_head(bytes(content))[0].salt
+    content[at + 79 : at + 83] = crc32(head, salt).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (blank, "there is no frame here"),
+        (flip_payload, "fails its CRC"),
+        (flip_root, "the tree after seq 20 is not the one that the next segment begins with"),
+    ],
+)
+async def test_a_sealed_segment_that_ends_otherwise_than_the_next_begins_is_refused(
+    damage: Callable[[bytearray, int], None], what: str
+) -> None:
+    disk = await three_segments()
+    at = frame_starts(disk)[-1]
+    damage(file_of(disk).cache, at)
+    before = bytes(file_of(disk).cache)
+    with pytest.raises(Corrupt, match=what) as refused:
+        open_sim(disk)
+    assert refused.value.path.endswith(FIRST)
+    assert bytes(file_of(disk).cache) == before
+
+
+async def test_an_index_that_leads_astray_at_the_end_is_made_anew() -> None:
+    disk = await three_segments()
+    path = FIRST.replace(".evl", ".idx")
+    good = bytes(file_of(disk, path).cache)
+    index = indexes.decode(good, 0)
+    forged = FrameIndex(index.find(0).offset, 0)
+    forged.add(0, 15, index.find(10).offset - index.find(0).offset + 7)
+    forged.add(15, 5, index.end_bytes - forged.end_bytes)
+    file_of(disk, path).cache[:] = indexes.encode(forged)
+    with open_sim(disk) as log:
+        assert [log.record(seq).payload for seq in range(60)] == [draft(n).payload for n in range(60)]
+    assert bytes(file_of(disk, path).cache) == good
+
+
+async def test_of_a_large_last_frame_only_the_head_is_read() -> None:
+    """A start must stay short: whether its records are whole is an audit's to say."""
+    disk = SimDisk()
+    async with running(open_sim(disk, segment_bytes_max=400_000)) as log:
+        for number in range(2):
+            await log.append_many([draft(number, 1_000)] * 300)
+    assert len(names(disk)) == 2
+    content = file_of(disk).cache
+    content[-1] ^= 1
+    open_sim(disk).close()
+    content[frame_starts(disk)[-1] + 10] ^= 1
+    with pytest.raises(Corrupt, match=r"there is no frame here|fails its CRC"):
+        open_sim(disk)
