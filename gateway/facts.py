@@ -154,7 +154,7 @@ class Published(Fact, frozen=True, array_like=True):
 
 
 class Revoked(Fact, frozen=True, array_like=True):
-    """An instance's server took its document back: ``reason`` gone (it says there is none) or invalid (no key in it)."""
+    """An instance's document stands no more: ``reason`` gone (its server has none) or invalid (no key in it)."""
 
     kind: ClassVar[str] = "instance.revoked"
     domain: str

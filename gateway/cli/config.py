@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import trio
 
+from gateway.cli.log.opening import DATA
 from gateway.cli.settings import load
 from gateway.configtext import masked
+from gateway.serve.control import ControlRefused, ask
 
 
 @click.group()
@@ -20,6 +23,7 @@ def command() -> None:
       heliograph config example > heliograph.toml
       heliograph config show --config heliograph.toml
       GATEWAY_PUBLIC_URL=https://gw.example.com heliograph config show
+      heliograph config reload --data data
     """
 
 
@@ -45,6 +49,28 @@ def example() -> None:
       heliograph config example > heliograph.toml
     """
     click.echo(resources.files("gateway.cli").joinpath("example.toml").read_text("utf-8"), nl=False)
+
+
+@command.command()
+@DATA
+def reload(data: Path) -> None:
+    """Have the running server read its configuration again.
+
+    Instances, lists, quotas and the relay's write policy change at once; what needs a restart is named. A file that is
+    wrong changes nothing.
+
+    \b
+    Examples:
+      heliograph config reload --data /var/lib/heliograph
+    """
+    try:
+        told = trio.run(ask, data, {"verb": "reload"})
+    except ControlRefused as refused:
+        click.echo(f"heliograph: {refused}", err=True)
+        raise SystemExit(refused.code) from None
+    click.echo(f"changed: {', '.join(told['changed']) or 'nothing'}")
+    if told["needs_restart"]:
+        click.echo(f"takes effect at the next start: {', '.join(told['needs_restart'])}")
 
 
 def toml(tree: dict[str, Any], prefix: str = "") -> str:

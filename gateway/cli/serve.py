@@ -1,5 +1,6 @@
 """``heliograph serve``: the whole server in one process."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,7 +17,8 @@ def command(path: Path | None, data: Path | None, bind: str | None) -> None:
     """Run the whole server: HTTP and both sockets on one port.
 
     Prints ``listening on http://HOST:PORT`` once it accepts connections; its log lines go to stderr as JSON.
-    SIGTERM stops it: it takes no more, drains, and exits 0 within 10 s.
+    SIGTERM stops it: it takes no more, drains, and exits 0 within 10 s. SIGHUP has it read the configuration again, as
+    "heliograph config reload" does.
 
     \b
     Examples:
@@ -25,7 +27,8 @@ def command(path: Path | None, data: Path | None, bind: str | None) -> None:
       heliograph serve --data /var/lib/heliograph --bind 0.0.0.0:8080
       GATEWAY_REGISTRATION_SECRET=… heliograph serve --bind 127.0.0.1:0
     """
-    config = load(path, data=data, bind=bind)
+    read = partial(load, path, data=data, bind=bind)
+    config = read()
     from gateway.serve.app import run  # noqa: PLC0415 - a wrong configuration is told before the server is loaded
 
-    trio.run(run, config)
+    trio.run(run, config, None, read)

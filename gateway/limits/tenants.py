@@ -11,7 +11,7 @@ DOCUMENTS_PER_DAY = 8
 DOCUMENTS_KEPT_MAX = 10_000
 """An instance's document that has not changed is recorded again so long after the last time, while it is used: after a
 restart the last good one serves for 18 to 24 hours. Of one domain so many a day are recorded: then, where keys change
-still, its last one is revoked until tomorrow. Domains that nobody configured: beyond so many, memory alone keeps one."""
+still, its last one is revoked until tomorrow. Of domains that nobody configured so many; memory alone keeps more."""
 
 RESOLVING_MAX = 32
 """Threads that look up names of instances. A name server that never answers holds one for half a minute, and could

@@ -15,7 +15,7 @@ MATRIX_COUNTS_KEPT_MS = 60_000
 """A push of unread counts alone is nobody's to repeat: it is remembered until its answer was surely given."""
 
 PUSHKEY_HELD_DAYS = 30
-"""A Matrix pushkey that was notified so lately counts as a device of its app: its homeserver never says that it went."""
+"""A Matrix pushkey notified so lately counts as a device of its app: no homeserver ever says that one went."""
 
 PUSHKEYS_GONE_MS = 90 * 86_400_000
 """A pushkey that is gone is remembered so long; asked about again later, the push service is asked again."""

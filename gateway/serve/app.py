@@ -13,7 +13,7 @@ import resource
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -32,6 +32,7 @@ from gateway.limits.keeping import FAILURE_TOLD_S
 from gateway.limits.serve import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.authentication import path_here
 from gateway.nostr.info import Presentation
+from gateway.nostr.rules import rules_of
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
 from gateway.serve.asgi import Bodies, Front
@@ -58,6 +59,7 @@ from gateway.serve.push import PushService
 from gateway.serve.refusals import Refusals
 from gateway.serve.relay import NostrService
 from gateway.serve.relays import RelayService
+from gateway.serve.rereading import Rereading
 from gateway.serve.socket import Socket
 from gateway.serve.status import Status, our_version
 from gateway.serve.stderr import Patient
@@ -153,6 +155,12 @@ class Gateway:
             return self._relays.named(socket_path(path).name)
         except SocketRefused:
             return None
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by other instances, lists and quotas from now on; raise ConfigInvalid, and change nothing."""
+        rules_of(config.relay.policy)  # judged before anything has changed
+        self.push.reconfigure(config)
+        self.nostr.intake.reconfigure(config.relay)
 
     def forget(self) -> None:
         """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""
@@ -267,14 +275,15 @@ def speak_json() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
-async def run(config: Config, clock: Clock | None = None) -> None:
+async def run(config: Config, clock: Clock | None = None, read: Callable[[], Config] | None = None) -> None:
     """Run the whole server until SIGTERM or SIGINT; says where it listens on stdout, everything else on stderr.
 
+    ``read`` gives the configuration anew, at SIGHUP and where the operator asks for it.
     Raises Unavailable (the address, the data or a key cannot be had) and ConfigInvalid before it listens.
     """
     speak_json()
     take_descriptors(config.server.connections_max)
-    clock = clock or SystemClock()
+    clock, loaded = clock or SystemClock(), config
     config = with_registration_secret(config, clock)
     metrics = Metrics()
     with opened(config, clock, metrics) as (log, views):
@@ -288,7 +297,9 @@ async def run(config: Config, clock: Clock | None = None) -> None:
             await ground.start(stop_on_signal, gateway)
             keeping = Keeping(config, clock, log, ledger)
             erasing = Erasing(log, ledger, clock, Path(config.data), judge=refuse_unknown, forget=gateway.forget)
-            await ground.start(operators_door(config, gateway, keeping, erasing).run)
+            rereading = Rereading(loaded, read or (lambda: loaded), gateway.reconfigure)
+            await ground.start(rereading.run)
+            await ground.start(operators_door(config, gateway, keeping, erasing, rereading).run)
             await ground.start(keeping.run)
             await ground.start(Heeding(config.relay.erase_gone_s, clock, log, ledger, erasing).run)
             async with trio.open_nursery() as serving:
@@ -298,9 +309,11 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     structlog.get_logger().info("stopped", records=log.durable_size)
 
 
-def operators_door(config: Config, gateway: Gateway, keeping: Keeping, erasing: Erasing) -> Control:
+def operators_door(
+    config: Config, gateway: Gateway, keeping: Keeping, erasing: Erasing, rereading: Rereading
+) -> Control:
     """Make the door that commands use beside a running server: each verb is one entry."""
-    verbs: dict[str, Verb] = {"erase": erasing.answer, "tenants": gateway.push.tenants}
+    verbs: dict[str, Verb] = {"erase": erasing.answer, "tenants": gateway.push.tenants, "reload": rereading.answer}
     return Control(Path(config.data), verbs | {"compact": keeping.compact, "snapshot": keeping.snapshot})
 
 

@@ -100,6 +100,10 @@ class Dispatcher:
         """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
         self._texts[accepted_seq] = _Text(content, dry_run, self._clock.now_ms())
 
+    def reclassify(self, classes: TenantClasses) -> None:
+        """Count tenants by other classes from now on."""
+        self._figures.reclassify(classes)
+
     def forget(self) -> None:
         """Let go of every text: some were erased. The log gives back what it still has."""
         self._texts.clear()

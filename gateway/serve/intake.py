@@ -69,16 +69,24 @@ class Intake:
         assert isinstance(view, EventsView)
         self._limits, self._clock, self._ledger = limits, clock, ledger
         self._verifier, self._deliver, self._view = verifier, deliver, view
-        policy, configured = limits.policy, rules_of(limits.policy)
+        policy, self._configured = limits.policy, rules_of(limits.policy)
         self._plugin = Plugin(policy.plugin, policy.plugin_s_max) if policy.plugin else None
         self._rates: LRUCache[str, tuple[float, int]] = LRUCache(RATED_KEYS_MAX)  # key -> (events left, at ms)
         moderation = ledger.views["moderation"]
         assert isinstance(moderation, ModerationView)
-        self.rules: Callable[[str], tuple[Rules, ...]] = lambda relay_key: (configured, moderation.rules(relay_key))
+        self._moderation = moderation
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self.is_barred: Callable[[str, Event], bool] = _bars_nobody  # (relay key, event)
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
+
+    def rules(self, relay_key: str) -> tuple[Rules, ...]:
+        """Give the rules of a relay: the configuration's, and its moderators'."""
+        return self._configured, self._moderation.rules(relay_key)
+
+    def reconfigure(self, limits: Relay) -> None:
+        """Go by another policy's lists and rate from now on; raise ConfigInvalid, and change nothing."""
+        self._configured, self._limits = rules_of(limits.policy), limits
 
     async def leave(self) -> None:
         """End what was started for it: the operator's policy."""

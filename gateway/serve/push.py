@@ -99,6 +99,12 @@ class PushService:
         """Send what the outbox shows, for ever."""
         await self.dispatcher.run(task_status)
 
+    def reconfigure(self, config: Config) -> None:
+        """Go by other lists, instances and quotas from now on; raise ConfigInvalid, and change nothing."""
+        self._directory = Directory(config.push, config.instances, config.matrix)
+        self._tenancy.reconfigure(self._directory)
+        self.dispatcher.reclassify(TenantClasses(config.push, config.instances))
+
     def forget(self) -> None:
         """Let go of what is kept in memory: some of it was erased, and the log gives back the rest."""
         self._pseudonyms.clear()

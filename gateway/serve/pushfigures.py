@@ -42,6 +42,10 @@ class PushFigures:
         self._sent = {kind: metrics.push_send_seconds.labels(way) for kind, way in WAYS.items()}
         self._ended = {outcome: metrics.push_deliveries.labels(outcome) for outcome in OUTCOMES}
 
+    def reclassify(self, classes: TenantClasses) -> None:
+        """Count by other classes from now on."""
+        self._classes, self._looked = classes, dict.fromkeys(CLASSES, 0)
+
     def accepted(self, tenant: str, count: int) -> None:
         """So many deliveries of a tenant were accepted."""
         self._accepted[self._classes.of(tenant)].inc(count)
