@@ -175,3 +175,21 @@ def test_a_notification_waits_when_nothing_of_it_may_be_tried_yet() -> None:
     assert not folded(*facts).is_deferred(0, NOW + 10_000)
     facts += [Settled(0, 0, "delivered", ""), Settled(0, 1, "delivered", "")]
     assert not folded(*facts).is_deferred(0, NOW)
+
+
+def test_no_question_that_is_asked_again_and_again_reads_all_that_is_queued() -> None:
+    view, asked = folded(accepted(), Deferred(0, 0, 1, NOW + 10_000, "x")), list[str]()
+    view.db.set_trace_callback(asked.append)
+    view.apply([record(2, accepted("n2")), record(3, Settled(0, 0, "delivered", "")), record(4, Answered(2, 1, 1))], 5)
+    view.ready("a", "p", NOW, 10)
+    view.ripe(NOW, NOW)
+    view.next_ripe_ms(NOW)
+    view.expired(NOW, 10)
+    view.is_deferred(0, NOW)
+    view.figures("a", "n1")
+    view.oldest_pending()
+    view.waiting(0, 10)
+    view.db.set_trace_callback(None)
+    plans = {one: view.db.execute(f"EXPLAIN QUERY PLAN {one}").fetchall() for one in asked if not one.startswith("--")}
+    assert len(plans) > 10
+    assert not [one for one, plan in plans.items() if any(step[3].startswith("SCAN") for step in plan)]
