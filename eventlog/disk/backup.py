@@ -3,15 +3,18 @@
 A backup has the layout of a data directory, views left out, so that ``log verify`` and ``log repair`` read it as one.
 It ends at a signed checkpoint: the checkpoint is read first, sealed segments are copied whole and the last one up to
 the checkpointed size, and the checkpoint goes into the backup last. What the server puts together, drops or erases
-meanwhile shows as a missing file or an audit's finding, and the copying starts over.
+meanwhile shows as another file under its name, or as an audit's finding, and the copying starts over; it waits for an
+erasure that is under way. So a backup is of before or after each erasure, never of some payloads and not of others.
 A second backup into the same directory copies only what changed (by size and time of change), and removes what is no
 longer in the log: erased payloads are gone from it. Invariant: ``backup.cbor`` says whether it is complete; an
 incomplete one is not restored from. This module must not know what records mean.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from os.path import dirname, exists, join
 
 import cbor2
@@ -24,12 +27,20 @@ from eventlog import retention, segment, snapshot
 from eventlog.checkpoint import Checkpoint
 from eventlog.disk import audit, durable
 from eventlog.disk.durable import Disk
+from eventlog.disk.erase import pending
 from eventlog.disk.recovery import CHECKPOINT_FILE, judge_checkpoint
 from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.store import KEY_DIRECTORY, KEY_FILE, LOG_DIRECTORY, read_origin
 from eventlog.disk.tiles import MARK_FILE
 from eventlog.errors import Corrupt
-from eventlog.limits import BACKUP_TRIES_MAX, CHECKPOINT_BYTES_MAX, READ_BYTES
+from eventlog.limits import (
+    BACKUP_CHECKPOINT_S_MAX,
+    BACKUP_ERASURE_S_MAX,
+    BACKUP_LOOK_S,
+    BACKUP_TRIES_MAX,
+    CHECKPOINT_BYTES_MAX,
+    READ_BYTES,
+)
 from eventlog.origin import Origin
 from eventlog.tile import TILE_BYTES_MAX
 
@@ -37,6 +48,7 @@ FILE = "backup.cbor"
 TILE_DIRECTORY = "tile"
 _FILE_BYTES_MAX = 1_024
 _TAG, _VERSION = "heliograph-backup", 1
+Wait = Callable[[float], None]  # let so many seconds pass
 
 
 class Refused(Exception):
@@ -60,11 +72,18 @@ class _Copying:
     def __init__(self, disk: Disk, source: str, target: str, *, link: bool) -> None:
         self.disk, self.source, self.target, self.link = disk, source, target, link
         self.files = self.file_bytes = self.kept = self.removed = 0
+        self._seen: dict[str, os.stat_result] = {}
+
+    def is_stale(self) -> bool:
+        """Whether a file that was copied whole is another one by now, or gone."""
+        return any(not _is_still(found, source) for source, found in self._seen.items())
 
     def file(self, name: str, *, stop: int | None = None, secret: bool = False) -> None:
         """Copy a file, up to byte ``stop``, unless it is there already; it has its name once it is whole and synced."""
         source, target = join(self.source, name), join(self.target, name)
         found = os.stat(source)
+        if stop is None:
+            self._seen[source] = found
         if stop is None and _same(found, target):
             self.kept += 1
             return
@@ -118,6 +137,14 @@ def _same(found: os.stat_result, target: str) -> bool:
     return (there.st_size, there.st_mtime_ns) == (found.st_size, found.st_mtime_ns)
 
 
+def _is_still(found: os.stat_result, path: str) -> bool:
+    try:
+        now = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def _linked(source: str, target: str) -> bool:
     """Give the file a second name instead of copying it; False on another file system."""
     with suppress(FileNotFoundError):
@@ -159,47 +186,96 @@ def backup(
     with_keys: bool = False,
     jobs: int = 1,
     progress: Callable[[str], None] = lambda _: None,
+    wait: Wait = time.sleep,
 ) -> Copied:
     """Copy the log under the data directory ``source`` into ``target``, and verify the copy; blocks.
 
     ``link`` gives sealed segments a second name instead of a copy: cheap, and no protection against a failing disk.
-    ``progress`` is told what is being done. Raises Refused, Corrupt (the log is damaged) or OSError; the directory is
-    then marked incomplete.
+    ``progress`` is told what is being done. Raises Refused (also where an erasure or other rewriting does not end),
+    Corrupt (the log is damaged) or OSError; the directory is then marked incomplete.
     """
     origin = _same_log(disk, source, target)
     for directory in (target, join(target, LOG_DIRECTORY)):
         durable.make_directories(disk, directory)
     _mark(disk, target, origin, complete=False)
-    copying, checkpoint = _until_whole(disk, source, target, origin, link=link, jobs=jobs, progress=progress)
+    one_try = partial(_tried, disk, source, target, origin, link=link, jobs=jobs, progress=progress, wait=wait)
+    copying, checkpoint = _until_whole(one_try)
     if with_keys:
         _copy_keys(copying)
     _mark(disk, target, origin, complete=True)
     return _done(copying, checkpoint)
 
 
-def _until_whole(
-    disk: Disk, source: str, target: str, origin: Origin, *, link: bool, jobs: int, progress: Callable[[str], None]
-) -> tuple[_Copying, Checkpoint]:
-    """Copy and verify, again where the log's files changed meanwhile."""
-    left = BACKUP_TRIES_MAX
-    while True:
-        left -= 1
-        copying = _Copying(disk, source, target, link=link)
-        progress("copying")
-        try:
-            checkpoint = _copy_log(copying, origin)
-        except FileNotFoundError:
-            if left:
-                continue  # put together or dropped while it was copied
-            raise
-        progress("verifying")
-        report = audit.verify(target, tree=True, jobs=jobs)
-        assert report is not None
-        if not report.findings:
-            return copying, checkpoint
-        if not left:
-            first = report.findings[0]
-            raise Corrupt(f"the copy is not whole: {first.what}", first.path, first.offset)
+def _until_whole(one_try: Callable[[], tuple[_Copying, Checkpoint] | None]) -> tuple[_Copying, Checkpoint]:
+    """Copy and verify, again where the log's files changed meanwhile. Raises Refused where they always do."""
+    for _ in range(BACKUP_TRIES_MAX):
+        found = one_try()
+        if found is not None:
+            return found
+    raise Refused("the log's files were put together, dropped or erased each time they were copied; try again later")
+
+
+def _tried(
+    disk: Disk,
+    source: str,
+    target: str,
+    origin: Origin,
+    *,
+    link: bool,
+    jobs: int,
+    progress: Callable[[str], None],
+    wait: Wait,
+) -> tuple[_Copying, Checkpoint] | None:
+    """Copy and verify once; None where the log's files changed meanwhile. Raises Corrupt where it is damaged."""
+    _await_erasure(disk, source, progress, wait)
+    copying = _Copying(disk, source, target, link=link)
+    progress("copying")
+    try:
+        checkpoint = _copy_log(copying, origin)
+    except FileNotFoundError:
+        return None  # put together or dropped while it was copied
+    progress("verifying")
+    report = audit.verify(target, tree=True, jobs=jobs)
+    assert report is not None
+    if copying.is_stale() or pending(disk, source) is not None:
+        return None
+    if not report.findings:
+        return copying, checkpoint
+    # Erased before a file was copied, and told behind the checkpoint? Then another one is signed presently.
+    if _is_superseded(disk, source, checkpoint, origin, wait):
+        return None
+    first = report.findings[0]
+    raise Corrupt(f"the copy is not whole: {first.what}", first.path, first.offset)
+
+
+def _await_erasure(disk: Disk, source: str, progress: Callable[[str], None], wait: Wait) -> None:
+    """Wait until no erasure is under way. Raises Refused after BACKUP_ERASURE_S_MAX."""
+    waited_s = 0.0
+    while pending(disk, source) is not None:
+        if not waited_s:
+            progress("waiting for an erasure to end")
+        if waited_s >= BACKUP_ERASURE_S_MAX:
+            what = "an erasure is under way; where no server runs it was cut off, and the next start ends it"
+            raise Refused(f"{what}: take the backup then")
+        wait(BACKUP_LOOK_S)
+        waited_s += BACKUP_LOOK_S
+
+
+def _is_superseded(disk: Disk, source: str, checkpoint: Checkpoint, origin: Origin, wait: Wait) -> bool:
+    """Whether a checkpoint over more records is signed within BACKUP_CHECKPOINT_S_MAX."""
+    waited_s = 0.0
+    while _checkpoint(disk, source, origin)[1].size <= checkpoint.size:
+        if waited_s >= BACKUP_CHECKPOINT_S_MAX:
+            return False
+        wait(BACKUP_LOOK_S)
+        waited_s += BACKUP_LOOK_S
+    return True
+
+
+def _checkpoint(disk: Disk, source: str, origin: Origin) -> tuple[bytes | None, Checkpoint]:
+    path = join(source, LOG_DIRECTORY, CHECKPOINT_FILE)
+    note = durable.read_whole(disk, path, CHECKPOINT_BYTES_MAX)
+    return note, judge_checkpoint(note, path, origin.name, origin.public_key)
 
 
 def _same_log(disk: Disk, source: str, target: str) -> Origin:
@@ -225,9 +301,7 @@ def _done(copying: _Copying, checkpoint: Checkpoint) -> Copied:
 def _copy_log(copying: _Copying, origin: Origin) -> Checkpoint:
     """Copy everything under ``log``, the checkpoint read first and written last."""
     disk, directory = copying.disk, join(copying.source, LOG_DIRECTORY)
-    path = join(directory, CHECKPOINT_FILE)
-    note = durable.read_whole(disk, path, CHECKPOINT_BYTES_MAX)
-    checkpoint = judge_checkpoint(note, path, origin.name, origin.public_key)
+    note, checkpoint = _checkpoint(disk, copying.source, origin)
     files = [file for file in Segments.found(disk, directory) if not file.first_seq or file.first_seq < checkpoint.size]
     names = _copy_segments(copying, files, checkpoint)
     for name, bytes_max in ((retention.FILE, retention.FILE_BYTES_MAX), (MARK_FILE, _FILE_BYTES_MAX)):

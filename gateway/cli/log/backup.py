@@ -28,8 +28,9 @@ PLACE = click.Path(path_type=Path, file_okay=False)
 def backup(directory: Path, *, data: Path, link: bool, with_keys: bool, jobs: int) -> None:
     """Copy the log to a directory, beside a running server or without one.
 
-    The copy ends at a signed checkpoint and is verified. A second backup to the same directory copies only what is
-    new, and drops what was erased or went by retention. --link is quick and costs no room, but a disk that fails takes
+    The copy ends at a signed checkpoint and is verified; it is of before or after each erasure, and waits for one that
+    is under way. A second backup to the same directory copies only what is new, and drops what was erased or went by
+    retention. --link is quick and costs no room, but a disk that fails takes
     both.
 
     \b

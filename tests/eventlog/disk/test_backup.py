@@ -1,9 +1,13 @@
 """A backup ends at a checkpoint, is whole, costs only what is new, and a log made from it goes on; or it is refused."""
 
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from eventlog.chronicle import Range
 from eventlog.disk import audit
@@ -13,6 +17,7 @@ from eventlog.disk.durable import RealDisk
 from eventlog.disk.erase import Job, end, erase
 from eventlog.disk.log import Log, open_log
 from eventlog.errors import Corrupt
+from eventlog.limits import BACKUP_ERASURE_S_MAX
 from tests.eventlog.logs import at_once, draft, running
 from tests.fakes import FakeClock
 
@@ -159,7 +164,7 @@ async def test_a_damaged_log_gives_no_complete_backup_and_a_damaged_backup_no_lo
     shutil.rmtree(tmp_path / "copy")
     damage(data)
     with pytest.raises(Corrupt, match="the copy is not whole"):
-        copied(data)
+        backup(DISK, str(data), str(tmp_path / "copy"), wait=lambda _: None)
     assert is_complete(DISK, str(tmp_path / "copy")) is False
     with pytest.raises(Refused, match="incomplete"):
         restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"))
@@ -170,3 +175,92 @@ def damage(directory: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+class Meddled(RealDisk):
+    """A disk under whose user something else happens, once, just before the call of a number."""
+
+    def __init__(self, at: int, then: Callable[[], None] = lambda: None) -> None:
+        self.calls, self._at, self._then = 0, at, then
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls == self._at:
+            self._then()
+
+    def open(self, path: str, *, create: bool = False, mode: int = 0o644) -> int:
+        self._call()
+        return super().open(path, create=create, mode=mode)
+
+    def entries(self, directory: str) -> list[str]:
+        self._call()
+        return super().entries(directory)
+
+    def rename(self, old: str, new: str) -> None:
+        self._call()
+        super().rename(old, new)
+
+
+ERASED = (7, 77)  # in two segments
+
+
+class CutOff(Exception):
+    """The erasure stops here."""
+
+
+async def erased(data: Path, segments: int) -> None:
+    """Erase in a server's place; after so many segments it is cut off, and the next opening ends it."""
+    job = Job(1, 120, "me", "because", "user", tuple(Range(seq, seq + 1) for seq in ERASED), ())
+
+    def progress(done: int) -> None:
+        if done == segments:
+            raise CutOff
+
+    async with running(opened(data)) as log:
+        with suppress(CutOff):
+            await erase(log, str(data), job, 1, at_once, progress=progress)
+            end(DISK, str(data))
+
+
+async def ended(data: Path) -> None:
+    async with running(opened(data)):
+        pass
+
+
+def left(directory: Path) -> list[bool]:
+    """Whether each of the erased payloads is in some segment."""
+    content = b"".join(path.read_bytes() for path in (directory / "log").glob("*.evl"))
+    return [draft(seq).payload in content for seq in ERASED]
+
+
+@pytest.mark.parametrize("segments", [0, 1, 2], ids=["wholly", "cut-off-after-one", "cut-off-after-two"])
+def test_a_backup_is_of_before_or_after_an_erasure_wherever_that_falls(tmp_path: Path, segments: int) -> None:
+    async def made() -> None:
+        async with running(opened(tmp_path / "log")) as log:
+            await append(log, 120)
+
+    trio.run(made)
+    counting, states = Meddled(0), set[bool]()
+    backup(counting, str(tmp_path / "log"), str(tmp_path / "counted"))
+    for at in range(1, counting.calls + 1, 4 if segments else 1):
+        data, copy = tmp_path / str(at) / "data", tmp_path / str(at) / "copy"
+        shutil.copytree(tmp_path / "log", data)
+        disk = Meddled(at, partial(trio.run, erased, data, segments))
+        backup(disk, str(data), str(copy), wait=lambda _, data=data: trio.run(ended, data))  # type: ignore[misc]
+        assert found(copy)[0]
+        assert len(set(left(copy))) == 1, (at, left(copy))
+        states.add(left(copy)[0])
+        assert is_complete(DISK, str(copy))
+        trio.run(ended, data)
+        backup(DISK, str(data), str(copy))
+        assert (left(copy), left(data)) == ([False] * 2, [False] * 2), "one made after it holds none"
+    assert states == ({False} if segments else {True, False})  # one that was cut off is always waited for
+
+
+async def test_an_erasure_that_does_not_end_lets_no_backup_be_made(data: Path) -> None:
+    await erased(data, 1)
+    waits: list[float] = []
+    with pytest.raises(Refused, match="an erasure is under way"):
+        backup(DISK, str(data), str(data.parent / "copy"), wait=waits.append)
+    assert sum(waits) == BACKUP_ERASURE_S_MAX
+    assert not is_complete(DISK, str(data.parent / "copy"))
