@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway.serve.fake_fcm import server_context, write_certificate
 from gateway.serve.httpclient import client_context
@@ -103,3 +104,42 @@ async def test_a_read_can_be_cancelled_and_closing_wakes_nobody_twice(tmp_path: 
         assert scope.cancelled_caught
         await stream.aclose()
         await stream.aclose()
+
+
+async def test_a_socket_that_was_closed_is_never_read_or_written_by_its_old_number() -> None:
+    ours, theirs = trio.socket.socketpair()
+    wire = Wire(trio.SocketStream(ours))
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await wire.receive_some()
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        ours.close()
+    taken = [*trio.socket.socketpair()]  # one of them has its number now: the kernel gives the lowest that is free
+    with pytest.raises(trio.ClosedResourceError):
+        await wire.receive_some()
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.send_all(b"for nobody")
+    for one in (theirs, *taken):
+        one.close()
+
+
+async def test_a_server_may_speak_tls_by_it_too(tmp_path: Path) -> None:
+    cert, key = write_certificate(tmp_path)
+    left, right = trio.socket.socketpair()
+    client = SecureWire(Wire(trio.SocketStream(left)), client_context(str(cert)), "127.0.0.1")
+    server = SecureWire(Wire(trio.SocketStream(right)), server_context(cert, key), None)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.shake)
+            nursery.start_soon(server.shake)
+        await client.send_all(b"asked")
+        assert await server.receive_some() == b"asked"
+        await server.send_all(b"answered")
+        assert await client.receive_some() == b"answered"
+        await server.aclose()
+        assert await client.receive_some() == b""
+        await client.aclose()
