@@ -15,6 +15,9 @@ SCAN_KINDS_MAX = 1_024
 SCAN_ROWS = 256
 """Index rows read in one pass of the loop while a REQ is answered: under a millisecond, then others have their turn."""
 
+SCAN_AUTHORS = 32
+"""Authors whose kinds are looked up in one pass of the loop: a search for each kind, some 30 us."""
+
 SCAN_PAIRS_MAX = 16_384
 """Author and kind pairs of a filter that are walked side by side, about 8 MB: 1,950 authors fit a message, in eight
 kinds each. Above, the walk is over the kinds, or the whole time line, and every row is held against the authors."""

@@ -2,13 +2,10 @@
 
 Invariant: rows come in order (newest first, ties by lowest id), each once, all below a given log position; whatever
 index is chosen, every row is held against the whole filter, and against what its reader may see and the time. What a
-page costs does not depend on how deep it lies: every stream goes on from its last row (created, tie, seq) by an index
-seek, never by an offset. A scan is a generator that hands over what it has after at most `SCAN_ROWS` rows, so that its
-caller can let others run.
+page costs does not depend on how deep it lies: a walk goes on from its last key by a search, never by an offset. A scan
+is a generator that hands over what it has after at most `SCAN_ROWS` rows, so that its caller can let others run.
 """
 
-import heapq
-import sqlite3
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +13,21 @@ from itertools import islice
 from typing import NamedTuple
 
 from gateway.errors import Unavailable
-from gateway.limits.views import SCAN_KINDS_MAX, SCAN_PAIRS_MAX, SCAN_ROWS, SCAN_SAMPLE_ROWS, SCAN_SAMPLE_STREAMS
+from gateway.limits.views import (
+    SCAN_AUTHORS,
+    SCAN_KINDS_MAX,
+    SCAN_PAIRS_MAX,
+    SCAN_ROWS,
+    SCAN_SAMPLE_ROWS,
+    SCAN_SAMPLE_STREAMS,
+)
 from gateway.nostr.filter import Filter
 from gateway.nostr.reader import WRAPS, Reader
-from gateway.views.events import EventsView, mark_of, tag_key, tag_keys
+from gateway.views import eventkeys
+from gateway.views.eventkeys import tag_key, tag_keys
+from gateway.views.events import EventsView
 
-_TOP = (2**63 - 1, 2**63 - 1, 2**63 - 1)
+_COLUMNS = "created, tie, seq, author, kind, tags, expires"
 
 
 class Row(NamedTuple):
@@ -36,38 +42,9 @@ class Row(NamedTuple):
     expires: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
-    """A way to walk: the table that gives the order, and the columns that are fixed in it."""
-
-    source: str
-    fixed: tuple[str, ...]
-
-    @property
-    def select(self) -> str:
-        """SQL for a stream's next rows: fixed values, then created, tie and seq to be below, since, limit."""
-        where = "".join(f"o.{column} = ? AND " for column in self.fixed)
-        tables = "tag o JOIN event e ON e.seq = o.seq" if self.source == "tag" else "event o"
-        row = "e" if self.source == "tag" else "o"
-        return (
-            f"SELECT o.created, o.tie, o.seq, {row}.author, {row}.kind, {row}.tags, {row}.expires "  # noqa: S608 - own names
-            f"FROM {tables} WHERE {where}(o.created, o.tie, o.seq) < (?, ?, ?) AND o.created >= ? "
-            "ORDER BY o.created DESC, o.tie DESC, o.seq DESC LIMIT ?"
-        )
-
-
-TIME = Index("event", ("relay",))
-KIND = Index("event", ("relay", "kind"))
-AUTHOR_KIND = Index("event", ("relay", "author", "kind"))
-TAG = Index("tag", ("key",))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An index, and the streams in it whose union holds every row that the filter may want."""
-
-    index: Index
-    streams: Sequence[tuple[int, ...]]
+def age(row: Row) -> tuple[int, int, int]:
+    """Give what sorts rows as they are walked: the newest first, of one second that with the lowest id."""
+    return -row.created, -row.tie, row.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +53,12 @@ class Sieve:
 
     authors: frozenset[int] | None
     kinds: frozenset[int] | None
-    tags: tuple[frozenset[int], ...]
+    tags: tuple[frozenset[bytes], ...]
     since: int
     seq_end: int
     now_s: int
     private: frozenset[int]
-    addressed: frozenset[int]  # tag keys of the reader's keys under ``p``
+    addressed: frozenset[bytes]  # tag keys of the reader's keys under ``p``
     own: frozenset[int]  # the reader's keys as authors
 
     def passes(self, row: Row) -> bool:
@@ -103,31 +80,6 @@ class Sieve:
         if row.kind not in WRAPS and row.author in self.own:
             return True
         return not self.addressed.isdisjoint(tag_keys(row.tags))
-
-
-class Stream:
-    """One walk down an index: the first rows are read when it is made, later ones when its reader comes to them."""
-
-    def __init__(self, db: sqlite3.Connection, select: str, values: tuple[int, ...], since: int) -> None:
-        self._db, self._select, self._values, self._since = db, select, values, since
-        self._first: list[Row] = []
-        self._more = False
-
-    def begin(self, below: tuple[int, int, int], count: int) -> int:
-        """Read the first rows; return how many there were."""
-        self._first = self._read(below, count)
-        return len(self._first)
-
-    def __iter__(self) -> Iterator[Row]:
-        rows = self._first
-        while rows:
-            yield from rows
-            rows = self._read(rows[-1][:3], SCAN_ROWS) if self._more else []
-
-    def _read(self, below: tuple[int, int, int], count: int) -> list[Row]:
-        rows = self._db.execute(self._select, (*self._values, *below, self._since, count)).fetchall()
-        self._more = len(rows) == count
-        return list(map(Row._make, rows))
 
 
 NOBODY = Reader(frozenset(), 0, frozenset())
@@ -165,10 +117,6 @@ class EventScan:
 
     def __init__(self, view: EventsView) -> None:
         self._view = view
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        return self._view.db
 
     def pages(
         self,
@@ -235,16 +183,16 @@ class EventScan:
         known = (self._view.author(pubkey) for pubkey in pubkeys)
         return frozenset(author.number for author in known if author is not None)
 
-    def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Generator[list[Row], None, Plan]:
-        """Choose the narrowest index by looking at a few rows of each that would do."""
+    def _plan(self, relay: int, asked: Filter, sieve: Sieve) -> Generator[list[Row], None, Sequence[bytes]]:
+        """Choose the narrowest streams whose union holds all that is asked for, by looking at a little of each."""
         narrow = [*sieve.tags, *([sieve.addressed] if self._all_wraps(sieve) else ())]
-        plans = [Plan(TAG, [(key,) for key in sorted(keys)]) for keys in narrow]
+        plans: list[Sequence[bytes]] = [[eventkeys.of_tag(key) for key in sorted(keys)] for keys in narrow]
         if sieve.authors is not None:
             plans += yield from self._author_plans(relay, sieve.authors, sieve.kinds)
         if sieve.kinds is not None and (sieve.authors is None or not plans):
-            plans.append(Plan(KIND, [(relay, kind) for kind in sorted(sieve.kinds)]))
+            plans.append([eventkeys.of_kind(relay, kind) for kind in sorted(sieve.kinds)])
         if not plans:
-            return Plan(TIME, [(relay,)])
+            return [eventkeys.time_line(relay)]
         return plans[0] if len(plans) == 1 else min(plans, key=lambda plan: self._weight(plan, asked, sieve))
 
     def _all_wraps(self, sieve: Sieve) -> bool:
@@ -253,94 +201,93 @@ class EventScan:
 
     def _author_plans(
         self, relay: int, authors: frozenset[int], kinds: frozenset[int] | None
-    ) -> Generator[list[Row], None, list[Plan]]:
+    ) -> Generator[list[Row], None, list[Sequence[bytes]]]:
         """One stream for each author and kind; none where there would be too many of them."""
-        pairs: list[tuple[int, ...]] = []
+        pairs: list[bytes] = []
         for number, author in enumerate(sorted(authors), 1):
             wanted = self._kinds_of(relay, author) if kinds is None or len(kinds) > SCAN_KINDS_MAX else sorted(kinds)
-            pairs += [(relay, author, kind) for kind in wanted]
+            pairs += [eventkeys.of_author_kind(relay, author, kind) for kind in wanted]
             if len(wanted) > SCAN_KINDS_MAX or len(pairs) > SCAN_PAIRS_MAX:
                 return []
-            if number % SCAN_ROWS == 0:
+            if number % SCAN_AUTHORS == 0:
                 yield []
-        return [Plan(AUTHOR_KIND, pairs)]
+        return [pairs]
 
     def _kinds_of(self, relay: int, author: int) -> list[int]:
-        """List the kinds of an author by skipping through the index: a seek for each."""
-        rows = self._db.execute(
-            "WITH RECURSIVE k(kind) AS ("
-            " SELECT min(kind) FROM event WHERE relay = :r AND author = :a UNION ALL"
-            " SELECT (SELECT min(kind) FROM event WHERE relay = :r AND author = :a AND kind > k.kind) FROM k"
-            " WHERE k.kind IS NOT NULL LIMIT :max) SELECT kind FROM k WHERE kind IS NOT NULL",
-            {"r": relay, "a": author, "max": SCAN_KINDS_MAX + 1},
-        )
-        return [kind for (kind,) in rows]
+        """List the kinds of an author by skipping through the keys: a search for each."""
+        kinds: list[int] = []
+        low = high = eventkeys.of_author(relay, author)
+        while len(kinds) <= SCAN_KINDS_MAX and (key := self._view.orders.next(low, high)) is not None:
+            kinds.append(eventkeys.kind_in(key))
+            low = eventkeys.of_author_kind(relay, author, kinds[-1]) + eventkeys.END
+        return kinds
 
-    def _weight(self, plan: Plan, asked: Filter, sieve: Sieve) -> float:
+    def _weight(self, plan: Sequence[bytes], asked: Filter, sieve: Sieve) -> float:
         """Estimate a plan's rows: a sample of its streams, as far as `SCAN_SAMPLE_ROWS` each."""
-        sample = plan.streams[:SCAN_SAMPLE_STREAMS]
-        top = _below(asked.until)
-        rows = sum(self._stream(plan, values, sieve).begin(top, SCAN_SAMPLE_ROWS) for values in sample)
-        return rows * len(plan.streams) / max(1, len(sample))
+        sample = plan[:SCAN_SAMPLE_STREAMS]
+        walks = (filter(None, self._orders([prefix], asked, sieve)) for prefix in sample)
+        rows = sum(sum(1 for _ in islice(walk, SCAN_SAMPLE_ROWS)) for walk in walks)
+        return rows * len(plan) / max(1, len(sample))
 
-    def _stream(self, plan: Plan, values: tuple[int, ...], sieve: Sieve) -> Stream:
-        return Stream(self._db, plan.index.select, values, sieve.since)
+    def _orders(self, prefixes: Sequence[bytes], asked: Filter, sieve: Sieve) -> Iterator[bytes | None]:
+        after = b"" if asked.until is None else eventkeys.from_time(asked.until)
+        return self._view.orders.walk(prefixes, after, eventkeys.back_to(sieve.since))
 
     # -- walking ------------------------------------------------------------------------------------------------------
 
-    def _merged(self, plan: Plan, asked: Filter, limit: int, sieve: Sieve, ending: Ending) -> Iterator[list[Row]]:
-        """Merge a plan's streams into pages of what passes, until there are ``limit`` rows.
+    def _merged(
+        self, plan: Sequence[bytes], asked: Filter, limit: int, sieve: Sieve, ending: Ending
+    ) -> Iterator[list[Row]]:
+        """Walk a plan's streams and give pages of what passes, until there are ``limit`` rows.
 
         Then it looks a page further, no more, for another: so that whoever asked knows whether to ask again.
         """
-        streams = [self._stream(plan, values, sieve) for values in plan.streams]
-        ahead = max(1, min(SCAN_ROWS, 2 * limit // max(1, len(streams)) + 1))
-        read = 0
-        for stream in streams:
-            read += 1 + stream.begin(_below(asked.until), ahead)
-            if read > SCAN_ROWS:
-                read = 0
-                yield []
         page: list[Row] = []
-        last_seq = -1
-        rows = heapq.merge(*streams, reverse=True)
-        for number, row in enumerate(rows, 1):
-            if row.seq != last_seq and sieve.passes(row):  # one row may stand in several streams: two tags, one event
-                page.append(row)
-                limit -= 1
-            last_seq = row.seq
-            if not limit:
-                break
-            if number % SCAN_ROWS == 0:
+        looked = 0  # rows behind the limit
+        for rows in self._rows(self._orders(plan, asked, sieve), limit + 1):
+            passing = list(filter(sieve.passes, rows))
+            page = passing[:limit]
+            if len(passing) > limit:
                 yield page
-                page = []
-        yield page
-        looked = 0
-        for looked, row in enumerate(islice(rows, SCAN_ROWS), 1):  # noqa: B007 - read behind the loop
-            if row.seq != last_seq and sieve.passes(row):
                 ending.note(more=True)
                 return
-        if looked < SCAN_ROWS:
-            ending.note(more=False)
+            looked += len(rows) if not limit else 0
+            limit -= len(page)
+            yield page
+            if looked > SCAN_ROWS:
+                return
+        ending.note(more=False)
+
+    def _rows(self, orders: Iterator[bytes | None], ahead: int) -> Iterator[list[Row]]:
+        """Give the rows that a walk comes by, some at a time: ``ahead`` at first, then more and more."""
+        size = min(ahead, SCAN_ROWS)
+        some: list[bytes] = []
+        for order in orders:
+            if order is not None:
+                some.append(order)
+            if order is None or len(some) >= size:
+                yield self._read(some)
+                size = min(SCAN_ROWS, size if order is None else 4 * size)
+                some = []
+        if some:
+            yield self._read(some)
+
+    def _read(self, keys: Iterable[bytes]) -> list[Row]:
+        return self._of(eventkeys.seqs_of(keys))
+
+    def _of(self, seqs: Sequence[int]) -> list[Row]:
+        """Give the rows that are there; a key may outlive its row."""
+        return sorted(map(Row._make, self._view.select(_COLUMNS, seqs)), key=age)
 
     def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int, ending: Ending) -> Iterator[list[Row]]:
         assert asked.ids is not None
         found: list[Row] = []
         for batch in _batches(sorted(asked.ids), SCAN_ROWS):
-            for event_id in batch:
-                row = self._row(relay, event_id)
-                if row is not None and sieve.passes(row) and asked.in_time(row.created):
-                    found.append(row)
+            rows = self._of(self._view.with_id(relay, batch))
+            found += [row for row in rows if sieve.passes(row) and asked.in_time(row.created)]
             yield []
         ending.note(more=len(found) > limit)
-        yield sorted(found, reverse=True)[:limit]
-
-    def _row(self, relay: int, event_id: str) -> Row | None:
-        row = self._db.execute(
-            "SELECT created, tie, seq, author, kind, tags, expires FROM event WHERE tie = ? AND half = ? AND relay = ?",
-            (*mark_of(0, event_id)[1:], relay),
-        ).fetchone()
-        return Row(*row) if row else None
+        yield sorted(found, key=age)[:limit]
 
 
 def _union(feeds: Sequence[Iterator[list[Row]]]) -> Iterator[list[Row]]:
@@ -355,7 +302,7 @@ def _union(feeds: Sequence[Iterator[list[Row]]]) -> Iterator[list[Row]]:
                 if not more:
                     yield page
                     page = []
-        newest = max((rows for rows in held if rows), key=lambda rows: rows[0], default=None)
+        newest = min((rows for rows in held if rows), key=lambda rows: age(rows[0]), default=None)
         if newest is None:
             break
         row = newest.popleft()
@@ -366,11 +313,6 @@ def _union(feeds: Sequence[Iterator[list[Row]]]) -> Iterator[list[Row]]:
             yield page
             page = []
     yield page
-
-
-def _below(until: int | None) -> tuple[int, int, int]:
-    """The (created, tie, seq) that everything up to ``until`` is below."""
-    return _TOP if until is None else (until + 1, -(2**63), 0)
 
 
 def _batches(values: Sequence[str], size: int) -> Iterable[Sequence[str]]:

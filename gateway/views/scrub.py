@@ -11,6 +11,8 @@ from typing import assert_never
 
 from eventlog.view import TableView
 from gateway.nostr.key import npub
+from gateway.views.authors import Author
+from gateway.views.events import EventsView
 from gateway.views.subjects import Gone, NostrKey, PushToken, Subject, User
 
 BY_SEQ = {
@@ -18,7 +20,7 @@ BY_SEQ = {
     "outbox": ("DELETE FROM pending WHERE seq = ?", "DELETE FROM notification WHERE seq = ?"),
     "usage": ("DELETE FROM dead WHERE seq = ?", "DELETE FROM open WHERE seq = ?"),
     "rows": ("DELETE FROM rows WHERE seq = ?",),
-    "events": ("DELETE FROM event WHERE seq = ?", "DELETE FROM tag WHERE seq = ?", "DELETE FROM address WHERE seq = ?"),
+    "events": ("DELETE FROM address WHERE seq = ?",),
 }
 OF_USER = {
     "devices": (
@@ -43,11 +45,10 @@ OF_KEY = {
     "rows": ("DELETE FROM rows WHERE writer = ?",),
 }
 OF_KEY_WORDS = {"moderation": ("DELETE FROM rule WHERE instr(value || ' ' || reason, ?)",)}
-_AUTHORED = ("event", "address", "gone_id", "gone_address")
+_AUTHORED = ("address", "gone_id", "gone_address")
 _AUTHOR = "(SELECT number FROM author WHERE pubkey = ?)"
 OF_KEY_BYTES = {
     "events": (
-        f"DELETE FROM tag WHERE seq IN (SELECT seq FROM event WHERE author = {_AUTHOR})",  # noqa: S608 - a constant
         *(f"DELETE FROM {table} WHERE author = {_AUTHOR}" for table in _AUTHORED),  # noqa: S608 - constants
         "DELETE FROM vanished WHERE pubkey = ?",
         # The number stays taken: another author with it would be shown this one's page in a scan that is under way.
@@ -73,6 +74,8 @@ def scrub(view: TableView, subject: Subject, seqs: Collection[int]) -> None:
     db.execute("BEGIN")
     for statement in BY_SEQ.get(view.name, ()):
         db.executemany(statement, [(seq,) for seq in seqs])
+    if isinstance(view, EventsView):
+        view.erase(seqs, _author(view, subject))
     _by_value(db, view.name, subject)
     for statement in COUNTS.get(view.name, ()):
         db.execute(statement)
@@ -80,6 +83,10 @@ def scrub(view: TableView, subject: Subject, seqs: Collection[int]) -> None:
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     view.restart()  # what it keeps in memory is read again
+
+
+def _author(view: EventsView, subject: Subject) -> Author | None:
+    return view.author(subject.pubkey) if isinstance(subject, NostrKey) and not subject.only_deleted else None
 
 
 def _by_value(db: sqlite3.Connection, name: str, subject: Subject) -> None:

@@ -390,7 +390,7 @@ async def test_rubbish_is_answered_never_a_crash(chunks: list[list[Any]]) -> Non
 
 async def test_tags_whose_hashes_meet_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (events, eventscan):
-        monkeypatch.setattr(module, "tag_key", lambda relay, letter, value: 1)
+        monkeypatch.setattr(module, "tag_key", lambda relay, letter, value: b"8 bytes.")
     async with bench() as here:
         one, two = (signed_fields(tags=[["t", value]]) for value in "ab")
         await here.publish(one, two)

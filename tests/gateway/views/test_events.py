@@ -1,6 +1,8 @@
 """What is stored, replaced and deleted, held against a dumb oracle over any history."""
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 from eventlog import chronicle
 from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
+from eventlog.sortedruns import Sizes
 from gateway.facts import EventStored, FactUnknown, RelayUnregistered, draft, event_draft, event_of
 from gateway.nostr.event import Event, stored_form
-from gateway.views.events import EventsView, Standing, mark_of
+from gateway.views.eventkeys import mark_of, seqs_of
+from gateway.views.events import EventsView, Standing
 from tests import oracles
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed, signed_fields
 
@@ -33,9 +37,20 @@ def records_of(events: list[tuple[str, Event]], start: int = 0) -> list[Record]:
     return made
 
 
-def view_of(*events: Event, relay: str = RELAY) -> EventsView:
-    view = EventsView(sqlite3.connect(":memory:"))
-    view.apply(records_of([(relay, event) for event in events]), len(events))
+class TinyRuns(EventsView):
+    """A view that merges after a handful of keys, so that most of what it finds stands in runs."""
+
+    sizes = Sizes(list_keys=4, fan=2, memory_keys=8, rate=20, page_bytes=100, dead_share=4)
+
+
+BOTH = pytest.mark.parametrize("kind", [EventsView, TinyRuns])
+
+
+def view_of(*events: Event, relay: str = RELAY, kind: type[EventsView] = EventsView, batch: int = 512) -> EventsView:
+    view = kind(sqlite3.connect(":memory:"))
+    records = records_of([(relay, event) for event in events])
+    for at in range(0, len(records), batch):
+        view.apply(records[at : at + batch], min(at + batch, len(records)))
     return view
 
 
@@ -94,7 +109,6 @@ def test_a_deletion_by_id_takes_the_event_away_for_ever_in_either_order() -> Non
         assert held(view) == [deletion.id]
         assert view.standing(RELAY, event) is Standing.DELETED
         assert view.standing("another", event) is Standing.NEW
-        assert not list(view.db.execute("SELECT * FROM tag t WHERE t.seq NOT IN (SELECT seq FROM event)"))
 
 
 def test_nobody_deletes_another_authors_event_and_nothing_deletes_a_deletion() -> None:
@@ -174,16 +188,17 @@ def to_event(fields: dict[str, Any]) -> Event:
     return msgspec.convert(fields, type=Event)
 
 
-@settings(max_examples=300)
-@given(st.lists(st.sampled_from(POOL), max_size=25), st.lists(st.integers(1, 5), max_size=8))
+@BOTH
+@settings(max_examples=200)
+@given(history=st.lists(st.sampled_from(POOL), max_size=25), sizes=st.lists(st.integers(1, 5), max_size=8))
 def test_any_history_ends_as_the_dumb_oracle_says_whatever_the_batches(
-    history: list[dict[str, Any]], sizes: list[int]
+    kind: type[EventsView], history: list[dict[str, Any]], sizes: list[int]
 ) -> None:
     events = list(map(to_event, history))
     whole = view_of(*events)
     assert held(whole) == sorted(event["id"] for event in oracles.stored(history))
     assert whole.count(RELAY) == len(held(whole))
-    parts = EventsView(sqlite3.connect(":memory:"))
+    parts = kind(sqlite3.connect(":memory:"))
     records, at = records_of([(RELAY, event) for event in events]), 0
     for size in [*sizes, len(records)]:
         parts.apply(records[at : at + size], min(at + size, len(records)))
@@ -192,9 +207,10 @@ def test_any_history_ends_as_the_dumb_oracle_says_whatever_the_batches(
     assert parts.digest() == whole.digest()
 
 
-@given(st.lists(st.sampled_from(POOL), max_size=25))
-def test_standing_foretells_what_the_fold_does(history: list[dict[str, Any]]) -> None:
-    view = EventsView(sqlite3.connect(":memory:"))
+@BOTH
+@given(history=st.lists(st.sampled_from(POOL), max_size=25))
+def test_standing_foretells_what_the_fold_does(kind: type[EventsView], history: list[dict[str, Any]]) -> None:
+    view = kind(sqlite3.connect(":memory:"))
     for seq, fields in enumerate(history):
         event = to_event(fields)
         before = view.standing(RELAY, event)
@@ -224,7 +240,51 @@ def test_events_that_retention_took_are_gone_and_what_they_deleted_stays_barred(
         assert view.count(RELAY) == 4
         view.apply([Record(5, 1, 0, taken.kind, b"", b"", taken.payload)], 6)
         assert (view.count(RELAY), held(view)) == (0, [])
-        assert view.db.execute("SELECT COUNT(*) FROM tag").fetchone() == (0,)
     assert one.digest() == two.digest()
     assert one.standing(RELAY, events[0]) is Standing.DELETED
     assert one.standing(RELAY, events[1]) is Standing.NEW
+
+
+def dead_and_all(view: EventsView) -> tuple[int, int]:
+    """How many keys belong to no row, and how many there are."""
+    stored = {seq for (seq,) in view.db.execute("SELECT seq FROM event")}
+    seqs = seqs_of(view.orders.under(b"", b"\xff"))
+    return sum(seq not in stored for seq in seqs), len(seqs)
+
+
+def test_a_profile_changed_a_thousand_times_leaves_few_keys_behind() -> None:
+    view = view_of(*(signed(kind=0, created_at=at) for at in range(1, 400)), kind=TinyRuns, batch=7)
+    assert view.count(RELAY) == 1
+    dead, _ = dead_and_all(view)
+    assert dead < 60
+
+
+def test_a_view_opened_anew_in_the_middle_of_its_merges_goes_on_alike(tmp_path: Path) -> None:
+    events = [signed(key, 1, str(n), created_at=n + 1) for n in range(60) for key in (ALICE, BOB)]
+    records = records_of([(RELAY, event) for event in events])
+    for stop in range(3, len(events), 17):
+        path = tmp_path / f"{stop}.db"
+        with closing(sqlite3.connect(path)) as db:
+            view = TinyRuns(db)
+            view.apply(records[:stop], stop)
+            view.commit("origin", b"")
+            view.apply(records[stop : stop + 5], stop + 5)  # and these are lost
+        with closing(sqlite3.connect(path)) as db:
+            again = TinyRuns(db)
+            assert again.position == stop
+            again.apply(records[stop:], len(records))
+            assert again.digest() == view_of(*events).digest()
+            assert [again.standing(RELAY, event) for event in events] == [Standing.KNOWN] * len(events)
+
+
+def test_a_row_given_up_with_its_transaction_leaves_no_key() -> None:
+    view = TinyRuns(sqlite3.connect(":memory:"))
+    records = records_of([(RELAY, signed(content=str(n))) for n in range(40)])
+    view.apply(records[:20], 20)
+    view.commit("origin", b"")
+    view.apply(records[20:], 40)
+    view.restart()
+    assert (view.position, view.count(RELAY)) == (20, 20)
+    assert dead_and_all(view)[0] == 0
+    view.apply(records[20:], 40)
+    assert view.count(RELAY) == 40

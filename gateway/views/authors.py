@@ -1,0 +1,66 @@
+"""The authors of stored events: each key's number, and the pseudonym that stands in the log for it.
+
+Invariant: a number is given once, in the order of the log, and never to another key; the pseudonym is that of the
+first record of theirs. This module must not know events.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.limits.views import AUTHORS_CACHED_MAX
+
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS author (
+        number INTEGER PRIMARY KEY, pubkey BLOB UNIQUE, pseudonym BLOB, deletes INTEGER);
+"""
+
+
+@dataclass(slots=True)
+class Author:
+    """What is known of a key; ``deletes``: whether some kind 5 or 62 of theirs is stored anywhere."""
+
+    number: int
+    pseudonym: bytes
+    deletes: bool
+
+
+class Authors:
+    """Looks authors up, and keeps those asked for last."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._kept: dict[str, Author] = {}
+
+    def of(self, pubkey: str) -> Author | None:
+        """Look an author up by their hex key."""
+        known = self._kept.get(pubkey)
+        if known is None:
+            query = "SELECT number, pseudonym, deletes FROM author WHERE pubkey = ?"
+            row = self._db.execute(query, (bytes.fromhex(pubkey),)).fetchone()
+            known = self._keep(pubkey, Author(row[0], row[1], bool(row[2]))) if row else None
+        return known
+
+    def add(self, pubkey: str, pseudonym: bytes) -> Author:
+        """Take in one that is not known."""
+        insert = "INSERT INTO author (pubkey, pseudonym, deletes) VALUES (?, ?, 0)"
+        number = self._db.execute(insert, (bytes.fromhex(pubkey), pseudonym)).lastrowid
+        assert number is not None
+        return self._keep(pubkey, Author(number, pseudonym, False))
+
+    def pubkeys(self, numbers: Iterable[int]) -> list[bytes]:
+        """Give the keys of authors by their numbers."""
+        query = "SELECT pubkey FROM author WHERE number = ?"
+        return [bytes(self._db.execute(query, (number,)).fetchone()[0]) for number in numbers]
+
+    def note_deletion(self, author: Author) -> None:
+        """Remember that an author deletes: from now on what they bring is held against that."""
+        if not author.deletes:
+            author.deletes = True
+            self._db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
+
+    def _keep(self, pubkey: str, author: Author) -> Author:
+        if len(self._kept) >= AUTHORS_CACHED_MAX:
+            self._kept.clear()
+        self._kept[pubkey] = author
+        return author
