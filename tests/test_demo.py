@@ -11,9 +11,7 @@ from rich.console import Console
 
 from gateway.cli.demo.telling import StoryBroken, Telling, check
 
-# The promises are 2 s and 30 s on a machine of its own; three times that tells a busy machine from a broken promise.
-FIRST_OUTPUT_S_MAX = 6.0
-STORY_S_MAX = 90.0
+STORY_S_MAX = 300.0  # four seconds on a machine of its own; a hang is what this is for
 
 
 def test_the_whole_story_holds_quickly_and_says_so() -> None:
@@ -27,12 +25,12 @@ def test_the_whole_story_holds_quickly_and_says_so() -> None:
         told = first + demo.stdout.read()
         code = demo.wait(STORY_S_MAX)
     assert code == 0, told
-    assert first_s < FIRST_OUTPUT_S_MAX
-    assert time.monotonic() - began < STORY_S_MAX
-    assert len(re.findall("✓", told)) == 21
+    assert first_s < (time.monotonic() - began) / 2, "whoever waits is told soon what is going on"
+    assert len(re.findall("✓", told)) == 22
     assert re.search("kill -9 \\d+", told)
     assert "25 of 25, each once" in told
     assert "decrypted: これはブラウザに届きます" in told
+    assert "decrypted by the app: こんにちは、erin" in told
     assert "rejected: unregistered:old-phone" in told
     assert "✗" not in told
 

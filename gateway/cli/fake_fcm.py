@@ -9,7 +9,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.errors import Unavailable
-from gateway.serve.fake_fcm import Fake, serve_fake, server_context, service_account, write_certificate
+from gateway.serve.fake_fcm import Answering, Fake, serve_fake, server_context, service_account, write_certificate
 
 RSA_BITS = 2048
 
@@ -66,7 +66,7 @@ def command(*, port: int, fail: str, latency_s: float, account: Path | None, pro
     trio.run(serve, fake, port, context, announce)
 
 
-async def serve(fake: Fake, port: int, context: ssl.SSLContext | None, announce: Callable[[str], None]) -> None:
+async def serve(fake: Answering, port: int, context: ssl.SSLContext | None, announce: Callable[[str], None]) -> None:
     """Listen, tell where, and serve until interrupted; raise Unavailable."""
     try:
         (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")

@@ -34,6 +34,8 @@ COMMANDS = {
     "token": ("gateway.cli.token", "command", "Issue, refresh, revoke and inspect relay tokens."),
     "mirror": ("gateway.cli.mirror", "command", "Pull, push and follow a relay's replication rows, as JSON lines."),
     "fake-fcm": ("gateway.cli.fake_fcm", "command", "Run the fake FCM by itself."),
+    "fake-webpush": ("gateway.cli.fake_webpush", "command", "Run a fake Web Push service by itself."),
+    "fake-apns": ("gateway.cli.fake_apns", "command", "Run a fake APNs by itself."),
 }
 
 

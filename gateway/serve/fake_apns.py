@@ -1,6 +1,7 @@
 """A fake APNs: HTTP/2 over TLS, provider tokens checked, errors on demand; an ASGI application that hypercorn serves.
 
-For the tests. A device token whose first bytes spell a name of `FAILURES` fails so. This module must not know the
+For the demo, the tests, and ``heliograph fake-apns``. A device token whose first bytes spell a name of `FAILURES` fails
+so. This module must not know the
 gateway.
 """
 
@@ -21,6 +22,8 @@ from hypercorn.trio import serve
 
 PAYLOAD_BYTES_MAX = 4_096
 TOKEN_S_MAX = 3_600
+NAME_CHARS_MAX = 31
+JSON = [(b"content-type", b"application/json")]
 
 FAILURES: dict[str, tuple[int, str]] = {
     "bad-device": (400, "BadDeviceToken"),
@@ -36,6 +39,10 @@ def token(name: str, number: int = 0) -> str:
     return name.encode().ljust(31, b"\0").hex() + f"{number:02x}"
 
 
+def _told(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.startswith("apns-")}
+
+
 def _raw(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
@@ -46,6 +53,7 @@ class FakeAPNs:
 
     public_key: ec.EllipticCurvePublicKey
     now_s: int = 0  # 0: do not judge the age of provider tokens
+    given: int = 0  # device tokens
     stale: int = 0  # so many requests more are answered ExpiredProviderToken
     sent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=10_000))
 
@@ -62,11 +70,29 @@ class FakeAPNs:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["method"] in ("GET", "DELETE"):
+            await self._tried(scope["method"], scope["path"], send)
+            return
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         status, reason = self.answer(scope["method"], scope["path"], scope["http_version"], headers, body)
         answer = json.dumps({"reason": reason}).encode() if reason else b""
         await send({"type": "http.response.start", "status": status, "headers": [(b"apns-id", b"fake")]})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _tried(self, method: str, path: str, send: Any) -> None:
+        """Tell whoever tries it out what came, or a device token: ``/sent``, ``/token/NAME``."""
+        told: dict[str, Any] = {}
+        if path == "/sent":
+            if method == "DELETE":
+                self.sent.clear()
+            kept = ("target", "status", "reason", "payload")
+            shown = [{name: one[name] for name in kept} | _told(one["headers"]) for one in self.sent]
+            told = {"count": len(shown), "sent": shown}
+        elif path.startswith("/token/") and len(path) <= len("/token/") + NAME_CHARS_MAX:
+            self.given += 1
+            told = {"token": token(path.removeprefix("/token/"), self.given % 256)}
+        await send({"type": "http.response.start", "status": 200 if told else 404, "headers": JSON})
+        await send({"type": "http.response.body", "body": json.dumps(told).encode()})
 
     def answer(self, method: str, path: str, version: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """(status, reason) for one request, which is remembered."""
@@ -105,11 +131,11 @@ class FakeAPNs:
 
 
 async def serve_fake_apns(
-    fake: FakeAPNs, cert: Path, key: Path, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    fake: FakeAPNs, cert: Path, key: Path, port: int = 0, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve for ever on a free port of this machine; started with the URL."""
+    """Serve for ever on a port of this machine, 0 for any free one; started with the URL. OSError where it is taken."""
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"127.0.0.1:{port}"]
     config.certfile, config.keyfile = str(cert), str(key)
     config.alpn_protocols = ["h2"]
     config.accesslog = config.errorlog = None

@@ -128,7 +128,10 @@ class Fake:
         if path == "/count":
             return Reply(200, b"%d" % self.count)
         if method == "POST" and path == "/fail":
-            self.fail(body.decode())
+            try:
+                self.fail(body.decode())
+            except ValueError as why:
+                return Reply(400, msgspec.json.encode({"error": str(why)}))
             return Reply(200, b"{}")
         return FAILURES["html"]
 

@@ -1,8 +1,8 @@
 """A fake push service and the browsers behind it: RFC 8030 endpoints that check VAPID, and subscribers that decrypt.
 
-For the demo and the tests. Its cryptography is its own, step by step after RFC 8188 and 8291, so that it would show
-where ours is wrong. A subscription may be made to fail, by the names of `FAILURES`. Plain http on this machine; it is
-served by `gateway.serve.fake_fcm.serve_fake`. This module must not know the gateway.
+For the demo, the tests, and ``heliograph fake-webpush``. Its cryptography is its own, step by step after RFC 8188 and
+8291, so that it would show where ours is wrong. A subscription may be made to fail, by the names of `FAILURES`. Plain
+http on this machine; it is served by `gateway.serve.fake_fcm.serve_fake`. This module must not know the gateway.
 """
 
 import base64
@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -89,6 +89,14 @@ class Subscriber:
         return text[:-1]
 
 
+def _read(subscriber: Subscriber, body: bytes) -> bytes:
+    """What the browser makes of a body; nothing where it cannot read it, which no push service would notice."""
+    try:
+        return subscriber.decrypt(body)
+    except (InvalidTag, ValueError, IndexError, AssertionError):
+        return b""
+
+
 @dataclass(slots=True)
 class FakePushService:
     """The service's state; tests read and turn it directly. ``url`` is its origin."""
@@ -101,22 +109,46 @@ class FakePushService:
     sent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=SENT_MAX))
 
     def subscribe(self, name: str, fails: str = "", times: int = -1) -> Subscriber:
-        """Make a browser with a subscription of its own."""
+        """Make a browser with a subscription of its own, or another; ValueError where ``fails`` is no failure."""
         path = f"/push/{name}"
-        if fails:
-            self.failing[path] = (fails, times)
+        if fails and fails not in FAILURES:
+            raise ValueError(f"{fails!r} is none of {', '.join(FAILURES)}")
+        self.failing[path] = (fails, times if fails else 0)
         self.subscribers[path] = made = Subscriber(self.url + path)
         return made
 
     def reply(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
-        """Answer one request."""
+        """Answer one request: of a sender, or of whoever tries it out."""
+        if path == "/sent" or (path.startswith("/subscribe/") and method == "POST"):
+            return self._tried(method, path, body)
         subscriber = self.subscribers.get(path)
         if method != "POST" or subscriber is None:
             return FAILURES["not-found"]
         reply = self._failure(path) or self._refusal(headers, body) or Reply(201, b"", f"Location: {self.url}/m/1\r\n")
-        text = subscriber.decrypt(body) if headers.get("content-encoding") == "aes128gcm" else body
+        text = _read(subscriber, body) if headers.get("content-encoding") == "aes128gcm" else body
         self.sent.append({"path": path, "status": reply.status, "headers": headers, "text": text, "raw": body})
         return reply
+
+    def _tried(self, method: str, path: str, body: bytes) -> Reply:
+        if path == "/sent":
+            if method == "DELETE":
+                self.sent.clear()
+            told = [
+                {
+                    "name": one["path"].removeprefix("/push/"),
+                    "status": one["status"],
+                    "text": one["text"].decode("utf-8", "replace"),
+                }
+                | {name: one["headers"].get(name, "") for name in ("ttl", "urgency", "topic")}
+                for one in self.sent
+            ]
+            return Reply(200, json.dumps({"count": len(told), "sent": told}).encode())
+        fails, _, times = body.decode("utf-8", "replace").strip().partition(":")
+        try:
+            made = self.subscribe(path.removeprefix("/subscribe/"), fails, int(times) if times else -1)
+        except ValueError as why:
+            return Reply(400, json.dumps({"error": str(why)}).encode())
+        return Reply(200, made.json.encode())
 
     def _failure(self, path: str) -> Reply | None:
         name, left = self.failing.get(path, ("", 0))

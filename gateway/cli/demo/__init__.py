@@ -15,8 +15,8 @@ import click
 def command(once: bool, port: int) -> None:
     """Run everything on this machine and tell the story.
 
-    Registers devices, sends notifications that reach the fake phone, a browser (which decrypts its own) and an iPhone,
-    answers a Matrix homeserver, registers a relay, replicates events through
+    Registers devices, sends notifications that reach the fake phone, a browser and a UnifiedPush phone (which decrypt
+    their own) and an iPhone, answers a Matrix homeserver, registers a relay, replicates events through
     the mirror, publishes to /relay, kills the server with kill -9 while accepted work waits, starts it again, shows
     that nothing was lost, and verifies the log. Then it stays up, and says where its page is.
 

@@ -7,6 +7,7 @@ import json
 import secrets
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -50,26 +51,27 @@ def _first(failure: BaseException) -> BaseException:
 
 async def _play(directory: Path, telling: Telling, once: bool, port: int) -> int:
     instance, phone, secret = Instance("demo.example.com"), Phone(), secrets.token_hex(16)
-    browser, iphone = Browser(), IPhone()
+    browser, distributor, iphone = Browser(), Browser("erin"), IPhone()
     async with trio.open_nursery() as nursery:
         await nursery.start(instance.serve)
         await nursery.start(phone.serve)
         await nursery.start(browser.serve)
+        await nursery.start(distributor.serve)
         await nursery.start(iphone.serve, directory)
         phone.write_credentials(directory / "service-account.json")
-        config = configuration(instance, phone, secret) + other_ways(browser, iphone)
+        config = configuration(instance, phone, secret) + other_ways((browser, distributor), iphone)
         telling.chapter("The stage")
         with telling.step("a takos instance with a P-256 key of its own") as step:
             step.outcome = instance.url
         with telling.step("a fake FCM that speaks HTTP v1") as step:
             step.outcome = phone.url
-        with telling.step("a browser's push service, and Apple's") as step:
-            step.outcome = f"{browser.url}, {iphone.url}"
+        with telling.step("a browser's push service, a UnifiedPush server, and Apple's") as step:
+            step.outcome = f"{browser.url}, {distributor.url}, {iphone.url}"
         async with never_outliving(Server(directory, config, f"127.0.0.1:{port}")) as server:
             with telling.step("the gateway, in a process of its own") as step:
                 await server.start()
                 step.outcome = f"pid {server.pid}, {server.url}"
-            cast = Cast(telling, server, instance, phone, browser, iphone)
+            cast = Cast(telling, server, instance, phone, browser, distributor, iphone)
             code = await _told(cast, secret)
             if code == 0 and not once:
                 await _stay(telling, server)
@@ -133,12 +135,12 @@ url = {json.dumps(instance.url)}
 """
 
 
-def other_ways(browser: Browser, iphone: IPhone) -> str:
+def other_ways(on_the_web: Sequence[Browser], iphone: IPhone) -> str:
     """The configuration's part for what is not behind Firebase, and for the Matrix door."""
     return f"""
 [webpush]
 contact = "mailto:demo@example.com"
-local_origins = [{json.dumps(browser.url)}]
+local_origins = {json.dumps([one.url for one in on_the_web])}
 
 [apns]
 base_url = {json.dumps(iphone.url)}

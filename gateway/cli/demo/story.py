@@ -39,6 +39,7 @@ class Cast:
     instance: Instance
     phone: Phone
     browser: Browser
+    distributor: Browser
     iphone: IPhone
     worker: Worker = field(init=False)
     client: httpx.AsyncClient = field(init=False)
@@ -63,6 +64,7 @@ async def tell(cast: Cast) -> None:
     await registration_guarded(cast)
     await notification_delivered(cast)
     await browser_reached(cast)
+    await unifiedpush_reached(cast)
     await iphone_reached(cast)
     await homeserver_heard(cast)
     cast.telling.chapter("A relay, and its mirror")
@@ -127,6 +129,21 @@ async def browser_reached(cast: Cast) -> None:
         check(message["data"]["notification_id"] == body["notification"]["id"], "the browser got something else")
         check(b"notification" not in cast.browser.seen_by_service(), "the push service could read it")
         step.outcome = f"decrypted: {message['notification']['body']}; its push service saw bytes, signed (VAPID)"
+
+
+async def unifiedpush_reached(cast: Cast) -> None:
+    """A phone without Google registers the endpoint that its distributor gave it."""
+    with cast.telling.step("erin's phone has no Google: a UnifiedPush endpoint, registered with its keys") as step:
+        key = (await cast.client.get("/push/vapid")).json()["publicKey"]
+        await registered(cast, "erin", cast.distributor.subscribe(key), targetKind="unifiedpush", platform="android")
+        body, headers = cast.instance.notification("erin", "こんにちは、erin")
+        answer = await cast.client.post("/internal/push/events", json=body, headers=headers)
+        message = await cast.distributor.message(DELIVERED_S_MAX)
+        check(message["data"]["notification_id"] == body["notification"]["id"], "the phone got something else")
+        check(b"notification" not in cast.distributor.seen_by_service(), "the UnifiedPush server could read it")
+        step.outcome = (
+            f"delivered: {answer.json()['delivered']}, decrypted by the app: {message['notification']['body']}"
+        )
 
 
 async def iphone_reached(cast: Cast) -> None:

@@ -1,7 +1,7 @@
-"""Devices that are not behind Firebase: a browser with a push service, and an iPhone with Apple's, both on real ports.
+"""Devices without Firebase, each with a push service on a real port: a browser, a UnifiedPush phone, an iPhone.
 
-The browser's messages are decrypted here with the key that only it has, by code that is not the gateway's. This module
-must not know the gateway.
+Messages are decrypted here with the key that only their device has, by code that is not the gateway's. This module must
+not know the gateway.
 """
 
 from collections.abc import Callable
@@ -64,10 +64,10 @@ class _Apple(FakeAPNs):
 
 
 class Browser:
-    """A browser: its push service behind `url`, and its own subscription."""
+    """A browser, or a UnifiedPush distributor: its push service behind `url`, and one subscription of its own."""
 
-    def __init__(self) -> None:
-        self._service = _PushService()
+    def __init__(self, name: str = "browser") -> None:
+        self._name, self._service = name, _PushService()
         self._service.heard = Heard()
         self._subscriber: Subscriber | None = None
 
@@ -86,14 +86,16 @@ class Browser:
     def subscribe(self, application_server_key: str) -> str:
         """Subscribe with a gateway's key, the only one that may send; give what the page's script would post."""
         self._service.key = application_server_key
-        self._subscriber = self._service.subscribe("browser")
+        self._subscriber = self._service.subscribe(self._name)
         return self._subscriber.json
 
     async def message(self, s_max: float) -> dict[str, Any]:
         """Wait for the first message that the page's service worker is given; raises StoryBroken."""
         subscriber = self._subscriber
         assert subscriber
-        await self._service.heard.until(lambda: self._service.texts(subscriber), "nothing came to the browser", s_max)
+        await self._service.heard.until(
+            lambda: self._service.texts(subscriber), f"nothing came to the {self._name}", s_max
+        )
         return self._service.texts(subscriber)[0]
 
     def seen_by_service(self) -> bytes:
