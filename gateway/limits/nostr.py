@@ -41,6 +41,16 @@ HTTP_AUTH_CHARS_MAX = 8_192
 HTTP_AUTHS_KEPT_MAX = 10_000
 """Signed requests that are remembered, so that none is taken twice; 80 admins' requests a second for two minutes."""
 
+INVITATION_S = 604_800
+"""How long an invitation to a closed relay lets somebody in (NIP-43): a week, for whoever reads it late."""
+
+INVITATION_CHARS_MAX = 64
+"""A code as somebody sends it: ours have 34 characters. A longer one is not looked at."""
+
+MEMBERS_LISTED_MAX = 1_500
+"""Members in the list that a closed relay publishes: 117 kB as an event, below what a message may have. NIP-43 takes no
+list for complete; who may write does not depend on it."""
+
 SEARCH_CHARS_MAX = 1_024
 SEARCH_TERMS_MAX = 16
 """Characters and words of a search; beyond: ``invalid:``. Each word is looked for in each text (under 1 µs)."""
@@ -77,6 +87,10 @@ STORED_BYTES = 262_144
 
 LIVE_ROWS = 256
 """Rows of the log matched in one pass of the loop: about two milliseconds, then others have their turn."""
+
+LIVE_SOCKETS_AT_ONCE = 256
+"""Sockets that live rows are written to in one pass of the loop: about three milliseconds; the writers of the others
+have their turn, which costs each of them thrice as much."""
 
 BATCHES_MAX = 4
 """Batches of EVENTs (a read's worth, 64 KiB) of a connection on their way at once; above, it is not read: enough that

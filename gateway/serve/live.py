@@ -6,13 +6,13 @@ being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module mus
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import trio
 
 from eventlog.record import Record
 from gateway.facts import EventStored, event_of
-from gateway.limits.nostr import BACKLOG_BYTES_MAX, LIVE_ROWS
+from gateway.limits.nostr import BACKLOG_BYTES_MAX, LIVE_ROWS, LIVE_SOCKETS_AT_ONCE
 from gateway.nostr.event import GIFT_WRAP, Event, Keeping, expiration, keeping, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher
@@ -96,8 +96,7 @@ class LiveRows:
         """Send an event that is not in the log (an ephemeral one)."""
         out: dict[Socket, list[bytes]] = defaultdict(list)
         _frame_for(self._readers(relay_key, event), raw, out)
-        for socket, frames in out.items():
-            socket.send_frames(frames)
+        _send(out)
 
     def _tell(self, records: Sequence[Record]) -> None:
         """Send a few records; all rows for one socket in one go."""
@@ -105,8 +104,7 @@ class LiveRows:
         for record in records:
             if self._relays and record.kind == EventStored.kind:
                 self._match(record, out)
-        for socket, frames in out.items():
-            socket.send_frames(frames)
+        _send(out)
 
     def _match(self, record: Record, out: dict[Socket, list[bytes]]) -> None:
         stored = event_of(record)
@@ -144,3 +142,12 @@ def _frame_for(found: Iterable[Subscription], raw: bytes, out: dict[Socket, list
             frame = framed[subscription.head] = subscription.frame(raw)
         if subscription.offer(frame):
             out[subscription.socket].append(frame)
+
+
+def _send(out: Mapping[Socket, Sequence[bytes]]) -> None:
+    """Hand frames to sockets, to the first of them at once: beyond, others have waited long enough for the loop."""
+    for number, (socket, frames) in enumerate(out.items()):
+        if number < LIVE_SOCKETS_AT_ONCE:
+            socket.send_frames_now(frames)
+        else:
+            socket.send_frames(frames)

@@ -31,6 +31,8 @@ class Ear:
     def send_frames(self, frames: Sequence[bytes]) -> None:
         self.heard += frames
 
+    send_frames_now = send_frames
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = code
 

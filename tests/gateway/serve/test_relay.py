@@ -69,6 +69,8 @@ class FakeSocket:
     def send_frames(self, frames: Sequence[bytes]) -> None:
         self.send_many(frame[{126: 4, 127: 10}.get(frame[1], 2) :].decode() for frame in frames)
 
+    send_frames_now = send_frames
+
     async def flushed(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self.reads and self.is_open:

@@ -15,6 +15,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S
+from gateway.serve.framing import text_frame
 from gateway.serve.socket import SLOW_READER, Socket, serve_socket
 
 UNREAD = 100_000
@@ -438,3 +439,39 @@ def test_garbage_frames_never_raise_or_hang(data: list[bytes], cut: int) -> None
                 await client.rest()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_frames_handed_to_the_kernel_at_once_keep_their_place_whatever_it_takes_of_them() -> None:
+    """Among enqueued ones, and more than fits into the kernel's buffers: they arrive in the order of sending."""
+    sent = [f"{number} " + "x" * (number % 7) * 10_000 for number in range(400)]
+
+    async def tell(socket: Socket) -> None:
+        for number, text in enumerate(sent):
+            if number % 3:
+                socket.send_frames_now([text_frame(text.encode())])
+            else:
+                socket.send(text)
+            if number % 11 == 0:
+                await socket.flushed()
+
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + 30
+        nursery.start_soon(accept, ours, tell, 1 << 30)
+        client = await wrap_client_stream(nursery, theirs, "gateway.example", "/relay", message_queue_size=10)
+        assert [await client.get_message() for _ in sent] == sent
+        await client.aclose()
+
+
+async def test_a_peer_that_is_gone_when_frames_are_handed_over_ends_the_socket() -> None:
+    async def tell(socket: Socket) -> None:
+        with trio.fail_after(30):
+            while socket.is_open:
+                socket.send_frames_now([text_frame(b"x" * 1_000)])
+                await trio.lowlevel.checkpoint()
+
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(accept, ours, tell, 1 << 30)
+        await Raw(theirs).open()
+        await theirs.aclose()
