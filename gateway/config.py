@@ -234,6 +234,8 @@ class Relay(Section, frozen=True):
     erase_gone_s: float = 3600.0
     compare_events_max: int = 1_500_000
     admins: tuple[str, ...] = ()
+    membership: str = "open"  # "open" | "invite"
+    members_invite: bool = False
     policy: Policy = Policy()
     unread_bytes_max: int = 8_388_608
 
@@ -459,6 +461,18 @@ def _limit_rules(config: Config) -> list[Rule]:
         (
             relay.compare_events_max <= NEG_ROWS_HELD_MAX,
             f"relay.compare_events_max: all open comparisons together hold at most {NEG_ROWS_HELD_MAX} events",
+        ),
+        (
+            relay.membership in ("open", "invite"),
+            f'relay.membership: "open" or "invite", not {relay.membership!r}',
+        ),
+        (
+            relay.membership == "open" or relay.admins,
+            'relay.membership is "invite", but relay.admins names nobody who could invite',
+        ),
+        (
+            relay.membership == "open" or not relay.policy.allow_keys,
+            'relay.membership is "invite", and relay.policy.allow_keys is another list of who may write; keep one',
         ),
         (relay.min_pow_difficulty <= 256, "relay.min_pow_difficulty: an id has 256 bits"),
         (all(0 <= kind <= 65_535 for kind in relay.private_kinds), "relay.private_kinds: a kind is 0 to 65535"),

@@ -60,12 +60,16 @@ def supported_nips(limits: Relay) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """What a relay says of itself; empty fields are left out. ``restricted``: not everybody may write."""
+    """What a relay says of itself; empty fields are left out. ``restricted``: not everybody may write.
+
+    ``self_key`` is there exactly where the relay keeps members (NIP-43), and names that NIP.
+    """
 
     name: str
     description: str = ""
     icon: str = ""
     restricted: bool = False
+    self_key: str = ""  # what a closed relay signs with
 
 
 def document(limits: Relay, relay: Presentation, version: str) -> bytes:
@@ -75,12 +79,13 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
         "description": relay.description,
         "icon": relay.icon,
         "pubkey": limits.pubkey,
+        "self": relay.self_key,
         "contact": limits.contact,
     }
     return msgspec.json.encode(
         {
             **{name: text for name, text in words.items() if text},
-            "supported_nips": supported_nips(limits),
+            "supported_nips": sorted([*supported_nips(limits), *([43] if relay.self_key else [])]),
             "software": "heliograph",
             "version": version,
             **({"negentropy": VERSION - 0x60} if limits.compare_events_max else {}),

@@ -18,6 +18,7 @@ KEYS_BANNED, KEYS_ALLOWED = "banned pubkeys", "allowed pubkeys"
 EVENTS_BANNED, EVENTS_ALLOWED = "banned events", "allowed events"
 KINDS_BLOCKED, KINDS_ALLOWED = "disallowed kinds", "allowed kinds"
 ADDRESSES_BLOCKED = "blocked ips"
+INVITATIONS_USED = "used invitations"
 NAME, DESCRIPTION, ICON = "name", "description", "icon"
 WORDS = frozenset({NAME, DESCRIPTION, ICON})
 
@@ -45,7 +46,11 @@ CHANGES: dict[str, Change] = {
     "changerelayname": Change(NAME),
     "changerelaydescription": Change(DESCRIPTION),
     "changerelayicon": Change(ICON),
+    "useinvitation": Change(INVITATIONS_USED),
 }
+OWN = frozenset({"useinvitation"})
+"""Changes that the relay makes alone, when somebody joins (NIP-43): no admin asks for them."""
+
 LISTINGS: dict[str, tuple[str, str]] = {
     "listbannedpubkeys": (KEYS_BANNED, "pubkey"),
     "listallowedpubkeys": (KEYS_ALLOWED, "pubkey"),
@@ -57,7 +62,7 @@ LISTINGS: dict[str, tuple[str, str]] = {
 }
 """Method -> the list that it shows, and the name of a value in it ("" where values stand alone, as numbers)."""
 
-METHODS = ("supportedmethods", *CHANGES, *LISTINGS)
+METHODS = ("supportedmethods", *(method for method in CHANGES if method not in OWN), *LISTINGS)
 Lists = Mapping[str, Mapping[str, str]]  # list -> value -> reason
 
 

@@ -13,9 +13,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from gateway.config import Policy
 from gateway.errors import ConfigInvalid
 from gateway.limits.nostr import ADDRESSES_JUDGED_MAX
-from gateway.nostr.event import Event
+from gateway.nostr.event import VANISH, Event
 
 Network = IPv4Network | IPv6Network
+
+FROM_ANYBODY = frozenset({10_002, 10_050, VANISH})
+"""Kinds that a list of keys does not keep out: where somebody's events and messages are to be sought (NIP-65, 17), and
+a request to vanish (NIP-62), which also those may make who may write no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Rules:
             return "blocked: this event is not wanted here"
         if event.kind in self.block_kinds:
             return f"blocked: kind {event.kind} is not wanted here"
-        if self.allow_keys and event.pubkey not in self.allow_keys:
+        if self.allow_keys and event.pubkey not in self.allow_keys and event.kind not in FROM_ANYBODY:
             return "restricted: only keys on a list may write here"
         if self.allow_kinds and event.kind not in self.allow_kinds:
             return f"restricted: kind {event.kind} is not among those that are taken here"

@@ -18,6 +18,7 @@ from gateway.nostr.account import Account
 from gateway.nostr.authentication import auth_flaw
 from gateway.nostr.event import Event
 from gateway.nostr.filter import Filter
+from gateway.nostr.membership import INVITE
 from gateway.nostr.reader import Reader
 
 
@@ -110,7 +111,8 @@ class Session:
         self._accounts = accounts
         self._metered = [account for account in accounts if account.is_metered]
         self._limits, self._challenge, self._names_us = limits, challenge, names_us
-        self._private, self._now_ms = frozenset(limits.private_kinds), 0
+        asked_for = {INVITE} if limits.membership == "invite" else set()
+        self._private, self._now_ms = frozenset({*limits.private_kinds, *asked_for}), 0
         self.keys: frozenset[str] = frozenset()  # proved by AUTH
         self._challenged = False
         self.open: dict[str, int] = {}  # subscription id -> values in its filters

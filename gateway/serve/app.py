@@ -134,9 +134,10 @@ class Gateway:
         self.relays.count_events = events.count
         self.mirror.introduce(self.relays.handshakes, self.relays.key)
         self.mirror.delegation.peers_of = self.relays.peers_asked
-        self.nostr.replicate = self.mirror.replica
+        self.nostr.replicate, self.nostr.comparisons = self.mirror.replica, self.mirror.comparisons
         self.nostr.introduce(self._is_relays_url)
         self.nostr.intake.is_barred = self.barring.is_barred
+        self.management.membership = self.nostr.membership
         self.management.names, self.management.named = self._is_relays_url, self._relay_key
         self.status.public_relays = self.relays.public_relays
 

@@ -21,6 +21,7 @@ from gateway.nostr.moderation import CHANGES, LISTINGS, METHODS, Call, call_of, 
 from gateway.serve.clock import Clock
 from gateway.serve.http import NOSTR_CORS, json
 from gateway.serve.ledger import Ledger
+from gateway.serve.membership import Membership
 from gateway.serve.refusals import Refusals
 from gateway.views.moderation import ModerationView
 
@@ -35,6 +36,7 @@ class ManagementService:
         assert isinstance(view, ModerationView)
         self.named: Callable[[str], str | None] = lambda _: None
         self.names: Callable[[str, str], bool] = lambda *_: False
+        self.membership: Membership | None = None
         self._admins = frozenset(limits.admins)
         self._clock, self._ledger, self._view = clock, ledger, view
         self._used: LRUCache[str, bool] = LRUCache(HTTP_AUTHS_KEPT_MAX)
@@ -89,6 +91,9 @@ class ManagementService:
         if CHANGES[call.method].onto and self._view.count(relay_key) >= MODERATION_ENTRIES_MAX:
             raise NostrRefused(f"rate-limited: a relay's lists hold at most {MODERATION_ENTRIES_MAX} entries")
         fact = Moderated(relay_key, bytes.fromhex(admin.pubkey), call.method, value, reason)
-        salt = self._clock.random_bytes(SALT_BYTES)
-        await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns(), salt=salt)])
+        if self.membership is not None and relay_key == self.membership.relay_key:
+            await self.membership.change(fact)
+        else:
+            salt = self._clock.random_bytes(SALT_BYTES)
+            await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns(), salt=salt)])
         return True

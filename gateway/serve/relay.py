@@ -21,7 +21,7 @@ from gateway.limits.nostr import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.limits.views import SCAN_ROWS
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account, Budget
-from gateway.nostr.event import Event, stored_event
+from gateway.nostr.event import Event, stored_event, stored_form
 from gateway.nostr.filter import Filter
 from gateway.nostr.hyperloglog import HyperLogLog, hll_offset
 from gateway.nostr.info import Presentation, document
@@ -43,11 +43,13 @@ from gateway.nostr.session import (
     Unsubscribe,
 )
 from gateway.replication.grant import Grant
+from gateway.replication.registration import INTERNAL
 from gateway.serve.clock import Clock
 from gateway.serve.comparing import Comparing, ComparisonRefused, Comparisons
-from gateway.serve.intake import GOOD, Intake
+from gateway.serve.intake import GOOD, Answer, Intake
 from gateway.serve.ledger import Ledger
 from gateway.serve.live import LiveRows, Subscription
+from gateway.serve.membership import Membership
 from gateway.serve.metrics import Metrics
 from gateway.serve.refusals import Refusals
 from gateway.serve.shown import identities, shown
@@ -93,6 +95,8 @@ class NostrService:
         self.live = LiveRows(ledger, config.relay.private_kinds)
         self.scan = EventScan(view)
         self.comparisons = Comparisons()
+        closed = limits.membership == "invite"
+        self.membership = Membership(config, clock, ledger, self.scan, INTERNAL) if closed else None
         self.intake = Intake(config.relay, clock, ledger, self.verifier, self.live.deliver)
 
     def account(self, address: str) -> Account:
@@ -112,6 +116,8 @@ class NostrService:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.verifier.run)
                 await nursery.start(self.live.run)
+                if self.membership is not None:
+                    await self.membership.begin()
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):
@@ -139,7 +145,15 @@ class NostrService:
         """Build a relay's NIP-11 document; what its moderators call it goes before what its owner does."""
         words = self.moderation.words(relay_key)
         restricted = relay.restricted or self.moderation.rules(relay_key).is_selective
+        members = self.members_of(relay_key)
+        if members is not None:
+            return document(self.limits, replace(relay, **words, restricted=True, self_key=members.pubkey), version)
         return document(self.limits, replace(relay, **words, restricted=restricted), version)
+
+    def members_of(self, relay_key: str) -> Membership | None:
+        """Give who belongs to a relay; None where it is not closed."""
+        found = self.membership
+        return found if found is not None and found.relay_key == relay_key else None
 
 
 class Connection:
@@ -230,7 +244,7 @@ class Connection:
 
     async def _answer(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         service = self._service
-        answers = await service.intake.take(self._grant.relay_key, events, Sender(keys, self._socket.peer))
+        answers = await self._taken(events, Sender(keys, self._socket.peer))
         for result, count in Counter(answer.result for answer in answers).items():
             service.metrics.relay_events.labels(result).inc(count)
             if result not in GOOD:
@@ -240,6 +254,15 @@ class Connection:
         self._socket.send_many([answer.text for answer in answers])
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
+
+    async def _taken(self, events: Sequence[Event], sender: Sender) -> list[Answer]:
+        """Have events taken in; at a closed relay its members' alone, and requests to join or leave it."""
+        service, relay_key = self._service, self._grant.relay_key
+        membership = service.members_of(relay_key)
+        if membership is None:
+            return await service.intake.take(relay_key, events, sender)
+        passed, answers = await membership.sift(events, sender, service.verifier)
+        return answers + await service.intake.take(relay_key, passed, sender)
 
     async def _end(self, sub_id: str) -> None:
         subscription = self._open.pop(sub_id, None)
@@ -264,6 +287,10 @@ class Connection:
         subscription = service.live.open(relay_key, self._socket, wire.event_head(sub_id), filters, self._reader)
         self._open[sub_id] = subscription
         limits, reader, ending = service.limits, self._reader(), Ending()
+        membership = service.members_of(relay_key)
+        invitation = None if membership is None else membership.invite(filters, reader)
+        if invitation is not None:
+            self._socket.send_frames([subscription.frame(stored_form(invitation))])
         if any(one.search is not None for one in filters):
             await self._search(subscription, filters, reader)
             self._socket.send(wire.eose(sub_id))

@@ -45,6 +45,8 @@ def test_every_limit_of_the_configuration_is_shown_as_it_is() -> None:
         "admins",
         "search_events_max",
         "compare_events_max",
+        "membership",
+        "members_invite",
         "erase_gone_s",
     }
     assert set(SHOWN) | hidden == {field.name for field in msgspec.structs.fields(Relay)}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import NostrRefused
-from gateway.nostr.moderation import CHANGES, LISTINGS, METHODS, Call, call_of, change_of, listing, rules_from
+from gateway.nostr.moderation import CHANGES, LISTINGS, METHODS, OWN, Call, call_of, change_of, listing, rules_from
 from tests.signing import ALICE, pubkey, signed
 
 KEY = pubkey(ALICE)
@@ -20,7 +20,10 @@ def test_what_is_no_call_is_refused(body: bytes) -> None:
 
 def test_a_call_is_read() -> None:
     assert call_of(json.dumps({"method": "banpubkey", "params": [KEY]}).encode()) == Call("banpubkey", [KEY])
-    assert len(METHODS) == len(set(METHODS)) == 1 + len(CHANGES) + len(LISTINGS)
+    assert len(METHODS) == len(set(METHODS)) == 1 + len(CHANGES) + len(LISTINGS) - len(OWN)
+    for method in OWN:
+        with pytest.raises(NostrRefused, match="unsupported: "):
+            call_of(json.dumps({"method": method, "params": ["x"]}).encode())
 
 
 @pytest.mark.parametrize(

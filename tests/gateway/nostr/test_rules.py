@@ -19,6 +19,7 @@ A, B = pubkey(ALICE), pubkey(BOB)
         ({"allow_keys": (A,)}, None),
         ({"allow_keys": (B,)}, "restricted"),
         ({"block_keys": (B,)}, None),
+        ({"allow_keys": (B,), "allow_kinds": (7,)}, "restricted"),
         ({"block_keys": (A,), "allow_keys": (A,)}, "blocked"),
         ({"allow_kinds": (1, 7)}, None),
         ({"allow_kinds": (7,)}, "restricted"),
@@ -43,3 +44,11 @@ def test_a_peer_without_an_address_is_on_no_list() -> None:
 def test_what_is_no_address_is_refused_by_the_name_of_its_key() -> None:
     with pytest.raises(ConfigInvalid, match=r"relay\.policy\.block_addresses"):
         rules_of(Policy(block_addresses=("example.com",)))
+
+
+@pytest.mark.parametrize("kind", [10_002, 10_050, 62])
+def test_relay_lists_and_requests_to_vanish_are_kept_out_by_no_list_of_keys_but_by_a_ban(kind: int) -> None:
+    event = signed(kind=kind)
+    assert rules_of(Policy(allow_keys=(B,))).refusal(event, "") is None
+    assert rules_of(Policy(allow_keys=(B,), block_keys=(event.pubkey,))).refusal(event, "") is not None
+    assert rules_of(Policy(allow_kinds=(1,))).refusal(event, "") is not None
