@@ -310,12 +310,21 @@ class Replica:
         if False in visible and self._socket.query.get(DELEGATED) != "1":
             given = await self._delegate(subscription, sent)
         self._socket.send(wire.eose(subscription.sub_id))
-        # The log moved on while a slow reader took its rows: follow it in pages until nothing is left, and only then,
+        # The log moved on while a slow reader took its rows: follow it until nothing is left, and only then,
         # without a pause in between, go live. Holding rows back in memory instead would need a bound and a cut.
-        while position < rows.position and self._socket.is_open:
-            since, position = position, rows.position
-            await self._send_rows(subscription, rows.since(relay_key, subscription.filters, visible, since), given)
-        subscription.position = position
+        follower = service.log.follow(position)
+        selection = Selection(relay_key, subscription.filters, visible)
+        while follower.position < service.log.durable_size and self._socket.is_open:
+            try:
+                records = await anext(follower)
+            except Removed as gone:  # retention was faster than the reader
+                follower = service.log.follow(gone.first_seq)
+                continue
+            for at in range(0, len(records), PULL_RECORDS):
+                found = selection.of(records[at : at + PULL_RECORDS])
+                texts = [each.row for each in found if not given or row_id_of(each.record) not in given]
+                await self._sent(plain_frames(subscription, texts))
+        subscription.position = follower.position
 
     async def _delegate(self, subscription: Subscription, sent: set[bytes]) -> set[bytes]:
         """Send what the relay's peers have more; give its ids. Whoever asks for us, another gateway, asks itself."""
@@ -378,6 +387,13 @@ class Replica:
         self._socket.send(wire.eose(subscription.sub_id, cursor, more=True))
         self._session.end(subscription)
         await self._carry_out(Drop(subscription))
+
+
+def row_id_of(record: Record) -> bytes:
+    """Give the id of a row that was selected."""
+    fact = stored_row(record)
+    assert fact is not None, "selected, so it is there"
+    return fact.row_id
 
 
 def row_and_id(payload: bytes) -> tuple[bytes, bytes]:

@@ -7,7 +7,6 @@ appends. This module must not know sockets or subscriptions.
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
@@ -23,19 +22,18 @@ from gateway.replication.session import Store
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.pseudonym import pseudonym
-from gateway.views.rows import Kept, RowsView
+from gateway.views.rows import MARK_BYTES, Kept, RowsView, writer_mark
 
 Key = tuple[str, bytes, bytes, bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What an OK says, the label that the metrics count it under, and where the row stands in the log, if it does."""
 
     accepted: bool
     reason: str
     result: str
-    seq: int | None = field(default=None, compare=False)
+    seq: int | None = None
 
 
 STORED = Answer(True, "stored", "stored")
@@ -82,13 +80,15 @@ class RowIntake:
         standing = self._standing(made)
         next_seq = self._ledger.log.next_seq  # of the first new row: nothing comes between this and the submit
         for store, fact in zip(stores, made, strict=True):
-            key = (relay_key, fact.relay_id, fact.row_id, fact.is_open)
-            kept = Kept(fact.writer, fact.body_hash, next_seq + len(facts))
+            key = _key(fact)
+            kept = Kept(writer_mark(fact.writer), fact.body_hash[:MARK_BYTES], next_seq + len(facts))
             flying = self._in_flight.get(key, ())
-            present = [*standing.get(key, ()), *(each.kept for each in flying), *fresh.get(key, ())]
-            answer = _verdict(store.row, kept, present)
+            if flying or key in standing or key in fresh:
+                answer = _verdict(store.row, kept, [*standing.get(key, ()), *map(_kept, flying), *fresh.get(key, ())])
+                awaited.update(each.ticket for each in flying)
+            else:
+                answer = _verdict(store.row, kept, ())
             answers.append(answer)
-            awaited.update(each.ticket for each in flying)
             if answer.result == STORED.result:
                 fresh[key].append(kept)
                 added.append(kept)
@@ -148,11 +148,15 @@ def _key(fact: RowStored) -> Key:
     return (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
 
 
+def _kept(each: InFlight) -> Kept:
+    return each.kept
+
+
 def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
     """Decide one row against those under its id: a subject has one body there, and bodies are few."""
     for each in present:
         if kept.body_hash == each.body_hash or kept.writer == each.writer:
-            return replace(DUPLICATE, seq=each.seq)
+            return Answer(DUPLICATE.accepted, DUPLICATE.reason, DUPLICATE.result, each.seq)
     if len(present) >= BODIES_PER_ROW_MAX:
         return CROWDED
     found = flaw_as_event(row) if row.signed else None

@@ -13,13 +13,13 @@ from eventlog.view import TableView
 from gateway.nostr.key import npub
 from gateway.views.authors import Author
 from gateway.views.events import EventsView
+from gateway.views.rows import RowsView
 from gateway.views.subjects import Gone, NostrKey, PushToken, Subject, User
 
 BY_SEQ = {
     "devices": ("DELETE FROM device WHERE seq = ?",),
     "outbox": ("DELETE FROM pending WHERE seq = ?", "DELETE FROM notification WHERE seq = ?"),
     "usage": ("DELETE FROM dead WHERE seq = ?", "DELETE FROM open WHERE seq = ?"),
-    "rows": ("DELETE FROM rows WHERE seq = ?",),
     "events": ("DELETE FROM address WHERE seq = ?",),
 }
 OF_USER = {
@@ -42,7 +42,6 @@ OF_TOKEN = {
 }
 OF_KEY = {
     "tokens": ("DELETE FROM issued WHERE subject = ?", "DELETE FROM subjects WHERE subject = ?"),
-    "rows": ("DELETE FROM rows WHERE writer = ?",),
 }
 OF_KEY_WORDS = {"moderation": ("DELETE FROM rule WHERE instr(value || ' ' || reason, ?)",)}
 _AUTHORED = ("address", "gone_id", "gone_address")
@@ -61,7 +60,6 @@ COUNTS = {
         "UPDATE pending SET head = NOT EXISTS (SELECT 1 FROM pending p"
         " WHERE p.device = pending.device AND (p.seq, p.idx) < (pending.seq, pending.idx))",
     ),
-    "rows": ("UPDATE spaces SET count = (SELECT count(*) FROM rows WHERE rows.space = spaces.space)",),
     "events": ("UPDATE relay SET events = (SELECT count(*) FROM event WHERE event.relay = relay.number)",),
 }
 
@@ -76,6 +74,8 @@ def scrub(view: TableView, subject: Subject, seqs: Collection[int]) -> None:
         db.executemany(statement, [(seq,) for seq in seqs])
     if isinstance(view, EventsView):
         view.erase(seqs, _author(view, subject))
+    if isinstance(view, RowsView):
+        view.drop(seqs)
     _by_value(db, view.name, subject)
     for statement in COUNTS.get(view.name, ()):
         db.execute(statement)
