@@ -14,7 +14,7 @@ from gateway.nostr.key import npub
 from gateway.views.authors import Author
 from gateway.views.events import EventsView
 from gateway.views.rows import RowsView
-from gateway.views.subjects import Gone, NostrKey, PushToken, Subject, User
+from gateway.views.subjects import Gone, NostrKey, PushToken, Subject, User, spellings
 
 BY_SEQ = {
     "devices": ("DELETE FROM device WHERE seq = ?",),
@@ -72,10 +72,10 @@ def scrub(view: TableView, subject: Subject, seqs: Collection[int]) -> None:
     db.execute("BEGIN")
     for statement in BY_SEQ.get(view.name, ()):
         db.executemany(statement, [(seq,) for seq in seqs])
-    if isinstance(view, EventsView):
-        view.erase(seqs, _author(view, subject))
     if isinstance(view, RowsView):
         view.drop(seqs)
+    if isinstance(view, EventsView):
+        view.erase(seqs, _author(view, subject))
     _by_value(db, view.name, subject)
     for statement in COUNTS.get(view.name, ()):
         db.execute(statement)
@@ -94,7 +94,8 @@ def _by_value(db: sqlite3.Connection, name: str, subject: Subject) -> None:
         case User(tenant, user):
             _run(db, OF_USER.get(name, ()), (tenant, user))
         case PushToken(token):
-            _run(db, OF_TOKEN.get(name, ()), (token,))
+            for spelling in sorted(spellings(token)):
+                _run(db, OF_TOKEN.get(name, ()), (spelling,))
         case NostrKey(_, True) | Gone():
             pass  # the requests took the rows away when they were folded
         case NostrKey(pubkey):

@@ -1,7 +1,9 @@
 """Whose records are whose: the subjects that can be erased, and the records that are about each.
 
-    user    registrations, notifications and removals of one user of a tenant, and what these superseded
-    token   every record that names a push token, notifications to it among others
+    user    registrations, notifications and removals of one user of a tenant, and what these superseded; notifications
+            to others that the user was the actor of
+    token   every record that names a push token, notifications to it among others: FCM's, a subscription by its
+            endpoint, APNs' in hex or base64, a Matrix pushkey
     nostr   a key's events, what was wrapped for it (NIP-59), its rows, its relay tokens, its wish to vanish (NIP-62),
             what moderators said of it and what it said as one (NIP-86);
             or only what its own deletion requests took away (NIP-09)
@@ -13,13 +15,16 @@ back. This module must not know where records stand, or how they are erased.
 """
 
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from eventlog.record import Record
+from gateway.errors import PushRefused
 from gateway.facts import (
     Accepted,
     Deregistered,
@@ -38,7 +43,7 @@ from gateway.facts import (
 )
 from gateway.nostr.event import GIFT_WRAP, Event, indexed_tags, stored_event
 from gateway.nostr.key import npub, public_key
-from gateway.push.target import identity
+from gateway.push.target import identity, target_text
 from gateway.views.gone import GoneFinder, Requests
 from gateway.views.restating import Lists
 
@@ -140,7 +145,7 @@ def words(subject: Subject) -> tuple[str, ...]:
         case User(_, user):
             return (user,)
         case PushToken(token):
-            return (token,)
+            return tuple(spellings(token))
         case NostrKey(pubkey):
             return (pubkey, npub(pubkey))
         case Gone():
@@ -215,7 +220,10 @@ class _OfUser:
             self._weigh(fact, record.seq)
 
     def _is_own(self, fact: Registered | Deregistered | Accepted | Removed) -> bool:
-        return (fact.tenant, fact.user) == (self._subject.tenant, self._subject.user)
+        if fact.tenant != self._subject.tenant:
+            return False
+        acted = isinstance(fact, Accepted) and actor_of(fact.body) == self._subject.user
+        return fact.user == self._subject.user or acted
 
     def _weigh(self, fact: Registered | Deregistered | Removed, seq: int) -> None:
         """Follow one target as the devices view does: what is older than an effective record of the user's goes."""
@@ -239,29 +247,75 @@ def _key(fact: Registered | Deregistered | Removed) -> Target:
 
 
 class _OfToken:
-    """Whatever names a push token, also inside a body."""
+    """Whatever names a push token in any of its spellings, also inside a body."""
 
     passes = 1
 
     def __init__(self, token: str) -> None:
-        self._token, self._bytes = token, token.encode()
+        self._spellings = spellings(token)
+        self._bytes = [spelling.encode() for spelling in self._spellings]
+        # Whole words: a token may be the beginning of another's, as endpoints with numbers are.
+        words = "|".join(map(re.escape, self._spellings))
+        self._word = re.compile(rf"(?<![{WITHIN}])(?:{words})(?![{WITHIN}])")
         self.found: dict[int, str] = {}
 
     def take(self, record: Record, turn: int) -> None:
         del turn
         if record.kind not in PUSH_KINDS or record.payload is None:
             return
-        if self._bytes in record.payload or self._is_named(fact_of(record)):
+        # What stands in a body as JSON may spell it otherwise, but then the fact beside it has it in plain text.
+        if any(word in record.payload for word in self._bytes) and self._is_named(fact_of(record)):
             self.found[record.seq] = record.kind
 
     def _is_named(self, fact: Fact | None) -> bool:
         match fact:
-            case Accepted(targets=targets):
-                return any(to.target == self._token for to in targets)
-            case Registered(target=target) | Deregistered(target=target) | Removed(target=target):
-                return target == self._token
+            case Accepted(user=user, targets=targets, body=body):
+                named = any(self._is_meant(to.target_kind, to.target) for to in targets)
+                return named or user in self._spellings or self._stands_in(body)
+            case (
+                Registered(target=target, target_kind=kind, body=body)
+                | Deregistered(target=target, target_kind=kind, body=body)
+            ):
+                return self._is_meant(kind, target) or self._stands_in(body)
+            case Removed(user=user, target=target, target_kind=kind):
+                return user in self._spellings or self._is_meant(kind, target)
             case _:
                 return False
+
+    def _is_meant(self, target_kind: str, target: str) -> bool:
+        return target in self._spellings or identity(target_kind, target) in self._spellings
+
+    def _stands_in(self, body: bytes) -> bool:
+        return self._word.search(body.decode("utf-8", "replace").replace("\\/", "/")) is not None
+
+
+WITHIN = r"\w-"  # what a word goes on with
+
+
+def spellings(token: str) -> frozenset[str]:
+    """Give every way in which a push token may be written down: as given, and as devices are kept.
+
+    Of a subscription the endpoint; of an Apple device token hex and base64, since either is taken.
+    """
+    found = {token}
+    for target_kind in ("webpush", "apns"):
+        with suppress(PushRefused):
+            found.add(identity(target_kind, target_text(target_kind, token, leaving=True)))
+    for spelling in tuple(found):
+        if re.fullmatch("(?:[0-9a-f]{2}){32,100}", spelling):
+            raw = bytes.fromhex(spelling)
+            found |= {spelling.upper(), b64encode(raw).decode(), urlsafe_b64encode(raw).decode()}
+            found |= {one.rstrip("=") for one in tuple(found)}
+    return frozenset(found)
+
+
+def actor_of(body: bytes) -> object:
+    """Give who caused a notification, as its body says; None where it says nothing, or is another door's."""
+    try:
+        notification = msgspec.json.decode(body)["notification"]
+        return notification.get("actor_id")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class OfKey:

@@ -37,7 +37,7 @@ from gateway.views.subjects import NostrKey, Subject, SubjectUnclear, described,
     "text",
     required=True,
     metavar="WHO",
-    help="user:TENANT/USERID, token:PUSH-TOKEN, or nostr:PUBKEY (hex or npub).",
+    help="user:TENANT/USERID, token:PUSH-TOKEN (or endpoint, or pushkey), or nostr:PUBKEY (hex or npub).",
 )
 @click.option("--by", required=True, help="Who asks: your name or a ticket; recorded for ever.")
 @click.option("--reason", default="", help="Why; recorded for ever.")

@@ -1,10 +1,14 @@
 """A subject's records are found, with what they superseded, and nobody else's; what is left folds to what stands."""
 
+import base64
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from eventlog.record import Draft, Record
 from gateway.facts import (
@@ -12,19 +16,24 @@ from gateway.facts import (
     Accepted,
     Deregistered,
     Fact,
+    Moderated,
     PushTarget,
     Registered,
     Removed,
     RowStored,
     TokenIssued,
     TokenRevoked,
+    Vanished,
     draft,
     event_draft,
 )
 from gateway.nostr.event import stored_form
 from gateway.nostr.key import npub
+from gateway.push.target import target_text
 from gateway.views.devices import DevicesView
+from gateway.views.gone import Requests
 from gateway.views.subjects import (
+    Gone,
     NostrKey,
     PushToken,
     Subject,
@@ -67,9 +76,11 @@ def records(given: Sequence[Fact | Draft]) -> list[Record]:
 
 def found(subject: Subject, given: Sequence[Fact | Draft]) -> set[int]:
     search = finder(subject)
-    for turn in range(search.passes):
+    turn = 0
+    while turn < search.passes:
         for record in records(given):
             search.take(record, turn)
+        turn += 1
     return set(search.found)
 
 
@@ -161,6 +172,50 @@ def test_every_record_that_names_a_token_is_found_whoever_it_was_for() -> None:
     assert found(PushToken("tok-1"), marked) == {0, 1}
 
 
+def caused(user: str, actor: str, tenant: str = T) -> Fact:
+    body = b'{"notification":{"actor_id":"%s"}}' % actor.encode()
+    return Accepted(tenant, user, "id", None, None, 2**50, (), "", body)
+
+
+def test_what_a_user_caused_to_others_goes_with_them_and_what_merely_mentions_them_stays() -> None:
+    given = [
+        caused("bob", "alice"),
+        caused("bob", "carol"),
+        caused("bob", "alice", "other.example"),
+        caused("bob", "alicent"),
+    ]
+    assert found(User(T, "alice"), given) == {0}
+
+
+def test_a_token_that_is_the_beginning_of_anothers_is_not_the_others() -> None:
+    web = [f"https://push.example/{name}" for name in ("sub-1", "sub-12")]
+    given = [
+        *(registered("alice", target, 1) for target in (*web, "tok-1", "tok-12")),
+        Accepted(T, "bob", "id", None, None, 2**50, (), "", b'{"message":"is tok-1. mine?"}'),
+        Accepted(T, "bob", "id", None, None, 2**50, (), "", b'{"message":"is tok-12 mine?"}'),
+        Accepted("matrix:app", "tok-1", "id", None, None, 2**50, (), "", b"{}"),
+    ]
+    assert found(PushToken("tok-1"), given) == {2, 4, 6}
+    assert found(PushToken(web[0]), given) == {0}
+
+
+def test_a_device_is_meant_in_whichever_spelling_its_token_was_given() -> None:
+    raw = bytes(range(40, 72))
+    b64 = base64.b64encode(raw).decode()
+    device = Registered(T, "alice", raw.hex(), "apns", "ios", "", 1, 2**50, "n", 9, b"", "", b"{}")
+    pushed = Accepted("matrix:app", b64, "id", None, None, 2**50, (PushTarget(raw.hex(), "apns", "", ""),), "", b"{}")
+    for spelling in (raw.hex(), raw.hex().upper(), b64, b64.rstrip("=")):
+        assert found(PushToken(spelling), [device, pushed]) == {0, 1}, spelling
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    p256dh = base64.urlsafe_b64encode(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).rstrip(b"=")
+    keys = {"p256dh": p256dh.decode(), "auth": "A" * 22}
+    whole = json.dumps({"keys": keys, "endpoint": "https://Push.example/1"}, indent=1)
+    kept = target_text("webpush", whole, leaving=False)
+    browser = Registered(T, "alice", kept, "webpush", "web", "", 1, 2**50, "n", 9, b"", "", b"{}")
+    for spelling in (whole, kept, "https://push.example/1"):
+        assert found(PushToken(spelling), [browser]) == {0}, spelling
+
+
 def issued(key: str) -> Fact:
     return TokenIssued("w", "relay", key, "relay-access", 1, 1, 2, b"", b"", None, None, None)
 
@@ -186,6 +241,27 @@ def test_a_keys_events_rows_tokens_and_what_was_wrapped_for_it_are_found() -> No
         row(bob, b"[]"),
     ]
     assert found(NostrKey(alice), given) == {0, 1, 3, 5, 7, 8, 9}
+
+
+def test_what_moderators_said_of_a_key_and_what_it_said_as_one_are_found() -> None:
+    alice, bob, admin = pubkey(ALICE), pubkey(BOB), b"a" * 32
+    note = signed(ALICE, content="banned")
+    given = [
+        Moderated("relay", admin, "banpubkey", alice, "spam"),
+        Moderated("relay", admin, "banpubkey", bob, "spam"),
+        Moderated("relay", bytes.fromhex(alice), "disallowkind", "4", ""),
+        Moderated("relay", admin, "changerelaydescription", f"run by {npub(alice)}", ""),
+        Moderated("relay", admin, "banevent", note.id, ""),
+        Moderated("relay", admin, "banevent", signed(BOB).id, ""),
+        nostr(ALICE, content="banned"),
+        Vanished("", bytes.fromhex(alice), 5),
+    ]
+    assert found(NostrKey(alice), given) == {0, 2, 3, 4, 6, 7}
+
+
+def test_what_authors_asked_to_be_gone_names_nobody() -> None:
+    assert (what(Gone(Requests())), words(Gone(Requests()))) == ("gone", ())
+    assert "authors" in described(Gone(Requests()))
 
 
 def test_only_what_was_deleted_is_found_with_the_versions_before_it() -> None:
