@@ -60,6 +60,15 @@ How often it fetches:
     tests/gateway/serve/test_push.py::test_a_rotated_key_is_found_by_one_fetch_more
     tests/gateway/serve/test_fetch.py::test_a_document_that_was_fetched_and_holds_no_key_revokes_the_old_one
     tests/gateway/serve/test_fetch.py::test_an_old_document_serves_for_a_day_while_the_new_one_cannot_be_fetched
+- The same over a restart: no old key for a new one, none that was taken back, none after a day
+    tests/gateway/serve/test_push.py::test_an_instance_whose_site_is_down_while_the_gateway_restarts_is_known_by_its_last_document
+    tests/gateway/serve/test_push.py::test_a_document_without_a_key_revokes_what_was_kept_also_after_a_restart
+    tests/gateway/serve/test_lastgood.py::test_the_rules_of_an_old_document_hold_over_a_restart
+- Documents that change all day, and thousands of names, to make memory or the log grow
+    tests/gateway/serve/test_lastgood.py::test_whoever_changes_keys_all_day_is_recorded_eight_times_and_leaves_no_old_key_behind
+    tests/gateway/serve/test_lastgood.py::test_strangers_names_are_bounded_and_configured_ones_are_not
+    tests/gateway/serve/test_push.py::test_a_document_is_kept_only_with_something_that_it_verified
+    tests/gateway/serve/test_fetch.py::test_documents_in_memory_are_bounded_and_one_that_went_is_fetched_again
 - The registration key on the webhook, and the other way round
     tests/security/test_keys_apart.py::test_each_key_opens_its_own_surface_alone
 
@@ -128,6 +137,15 @@ Who reaches whom:
     tests/gateway/serve/test_dispatch.py::test_one_device_gets_240_a_minute_and_the_rest_later
     tests/gateway/serve/test_dispatch.py::test_a_tenant_whose_sends_hang_leaves_room_for_others
     tests/conformance/test_register.py::test_beyond_64_devices_the_least_recently_registered_goes
+- Devices that are dead, or logged out, and what still waits for them
+    tests/gateway/serve/test_dispatch.py::test_a_dead_device_is_found_dead_once_and_takes_along_all_that_waits_for_it
+    tests/gateway/serve/test_dispatch.py::test_what_waits_for_a_device_that_is_deregistered_is_not_sent
+- Pushkeys and requests of the Matrix door without end
+    tests/gateway/serve/test_matrix.py::test_an_app_has_the_quotas_of_a_tenant
+    tests/gateway/serve/test_tenancy.py::test_an_app_of_the_matrix_door_has_rates_as_an_instance_has
+- A configuration that is wrong, or half read, while the server runs
+    tests/gateway/serve/test_rereading.py::test_a_file_that_is_wrong_changes_nothing_and_the_operator_is_told_why
+    tests/gateway/serve/test_rereading.py::test_no_value_is_told_since_some_are_secrets
 - Slow and endless requests at the door
     tests/gateway/serve/test_door.py::test_a_slow_head_is_closed
     tests/gateway/serve/test_asgi.py::test_a_slow_body_is_given_up

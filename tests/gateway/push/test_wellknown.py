@@ -52,6 +52,7 @@ def test_line_breaks_may_be_written_out() -> None:
         ({"webhook": {"publicKey": TAKOS.pem}}, "ES256"),
         ({"webhook": {"algorithm": "none", "publicKey": TAKOS.pem}}, "ES256"),
         ({"webhook": {"algorithm": "HS256", "publicKey": TAKOS.pem}}, "ES256"),
+        ({"webhook": {"algorithm": "RS256", "publicKey": TAKOS.pem}}, "ES256"),
         ({"webhook": {"algorithm": "ES256"}}, "no publicKey"),
         ({"webhook": {"algorithm": "ES256", "publicKey": "y"}}, "webhook.publicKey"),
         ({"tenant": 5}, "tenant"),

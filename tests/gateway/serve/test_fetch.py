@@ -15,6 +15,7 @@ from gateway.errors import PushRefused
 from gateway.limits.tenants import WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import WellKnown, pinned
+from gateway.serve import fetch
 from gateway.serve.fake_fcm import server_context, write_certificate
 from gateway.serve.fetch import Documents, Fetcher, Withdrawn, dialler, resolver
 from gateway.serve.httpclient import PeerFailed, secure
@@ -468,3 +469,14 @@ async def test_a_fetch_that_was_cancelled_leaves_the_next_one_its_turn(autojump_
         await documents.keys(SIGNER, "s")
     assert await code(documents) == "ok"
     assert bodies.asked.total() == 2
+
+
+async def test_documents_in_memory_are_bounded_and_one_that_went_is_fetched_again(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "WELLKNOWN_DOMAINS_MAX", 2)
+    bodies = Bodies()
+    documents = Documents(bodies, 60)
+    for name in ("a.example", "b.example", "c.example", "b.example", "a.example"):
+        assert await code(documents, named(name)) == "ok"
+    assert bodies.asked == {"a.example": 2, "b.example": 1, "c.example": 1}
