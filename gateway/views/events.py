@@ -13,7 +13,7 @@ import enum
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from eventlog.chronicle import Retained
 from eventlog.record import Record
@@ -37,6 +37,7 @@ from gateway.views import authors, deletions, eventkeys, vanishings, versions
 from gateway.views.authors import Author, Authors
 from gateway.views.deletions import Deletions
 from gateway.views.eventkeys import Mark, mark_of, tag_key, tag_keys
+from gateway.views.freshrows import FreshRows
 from gateway.views.vanishings import EVERY_RELAY, Vanishings, addressees
 from gateway.views.versions import Place, Versions, named_place, place_of
 
@@ -53,20 +54,6 @@ class Standing(enum.Enum):
     SUPERSEDED = "a newer version is stored"
     DELETED = "its author deleted it"
     VANISHED = "its author, or whom it was wrapped for, asked to vanish"
-
-
-class Fresh(NamedTuple):
-    """An event that this batch brings, not written yet."""
-
-    seq: int
-    relay: int
-    author: int
-    kind: int
-    created: int
-    tie: int
-    half: int
-    tags: bytes
-    expires: int | None
 
 
 class EventsView(TableView):
@@ -110,7 +97,7 @@ class EventsView(TableView):
         self._authors, self._versions = Authors(db), Versions(db)
         self._deletions, self._vanishings = Deletions(db), Vanishings(db)
         self._relays: dict[str, int] = dict(db.execute("SELECT key, number FROM relay WHERE key IS NOT NULL"))
-        self._fresh: list[Fresh] = []
+        self._fresh = FreshRows()
         self._counts: Counter[int] = Counter()
         self._next_expiry_s = self._earliest_expiry()
 
@@ -136,7 +123,7 @@ class EventsView(TableView):
         author = self.author(event.pubkey)
         if self._may_have_vanished(author, event) and self._vanishings.bars(relay, event):
             return Standing.VANISHED
-        if any(self._deletions.bars_id(relay, one.number, event.id) for one in self._addressees(event) if one.deletes):
+        if event.kind == GIFT_WRAP and self._is_deleted_by_whom_it_is_for(relay, event):
             return Standing.DELETED
         if author is None:
             return Standing.NEW
@@ -223,11 +210,12 @@ class EventsView(TableView):
             return
         relay = self._relay(relay_key)
         author = self.author(event.pubkey) or self._authors.add(event.pubkey, record.subject)
-        fresh = self._fresh_row(record.seq, relay, author.number, event, expires)
+        if expires is not None:
+            self._next_expiry_s = min(self._next_expiry_s, expires)
         if kept is Keeping.ALL and event.kind != DELETION and not self._may_have_vanished(author, event):
-            self._fresh.append(fresh)
+            self._fresh.note(record.seq, relay, author.number, event, expires)
         else:
-            self._fold_alone(fresh, author, event)
+            self._fold_alone(record.seq, relay, author, event, expires)
 
     def _fold_fact(self, record: Record) -> None:
         self._flush()
@@ -270,44 +258,38 @@ class EventsView(TableView):
         for keys in (self.orders, self._ids):
             keys.purge()
 
-    def _fold_alone(self, fresh: Fresh, author: Author, event: Event) -> None:
+    def _fold_alone(self, seq: int, relay: int, author: Author, event: Event, expires: int | None) -> None:
         """Take in an event that others act upon, or that acts upon others: all before it must be written."""
         self._flush()
-        relay, mark = fresh.relay, mark_of(event.created_at, event.id)
+        mark = mark_of(event.created_at, event.id)
         known = self._known([(relay, mark.tie, mark.half)])
         if known or self._standing(relay, event, mark) is not Standing.NEW:
             return
-        self._write([fresh])
+        self._fresh.note(seq, relay, author.number, event, expires)
+        self._write()
         place = place_of(relay, author.number, event)
         if place is not None:
-            self._supersede(place, fresh.seq)
+            self._supersede(place, seq)
         if event.kind == DELETION:
             self._delete(relay, author, event)
 
-    def _fresh_row(self, seq: int, relay: int, author: int, event: Event, expires: int | None) -> Fresh:
-        created, tie, half = mark_of(event.created_at, event.id)
-        tags = b"".join(sorted({tag_key(relay, letter, value) for letter, value in indexed_tags(event)}))
-        if expires is not None:
-            self._next_expiry_s = min(self._next_expiry_s, expires)
-        return Fresh(seq, relay, author, event.kind, created, tie, half, tags, expires)
-
     def _flush(self) -> None:
         """Write what was noted; an id that its relay holds already is passed over."""
-        if not self._fresh:
+        fresh = self._fresh
+        if not fresh.rows:
             return
-        rows, self._fresh = self._fresh, []
-        first = {(row.relay, row.tie, row.half): row for row in reversed(rows)}
-        known = self._known(first)
-        if known or len(first) < len(rows):
-            rows = sorted(row for name, row in first.items() if name not in known)
-        self._write(rows)
+        if len(set(fresh.prefixes)) < len(fresh.prefixes) or self._ids.found(fresh.prefixes):
+            self._fresh = fresh.without(self._known(fresh.names))
+        self._write()
 
-    def _write(self, rows: Sequence[Fresh]) -> None:
+    def _write(self) -> None:
         """Write rows of events that are new, and the keys by which they are found."""
-        self.db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._ids.add([eventkeys.of_id(row.half, row.relay) + row.seq.to_bytes(6, "big") for row in rows])
-        self.orders.add([key for row in rows for key in _orders(row)])
-        self._counts.update([row.relay for row in rows])
+        fresh, self._fresh = self._fresh, FreshRows()
+        if fresh.rows:
+            self.db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", fresh.rows)
+            self._ids.add(fresh.ids)
+            self.orders.add(fresh.keys, fresh.orders)
+            self._counts.update([row[1] for row in fresh.rows])
 
     def _drop(self, seqs: Iterable[int]) -> None:
         """Take rows away; what `address` says of them may dangle, since nothing is read through it alone."""
@@ -372,7 +354,9 @@ class EventsView(TableView):
             self._authors.note_deletion(author)
 
     def _may_have_vanished(self, author: Author | None, event: Event) -> bool:
-        return (author is not None and author.deletes) or any(one.deletes for one in self._addressees(event))
+        if author is not None and author.deletes:
+            return True
+        return event.kind == GIFT_WRAP and any(one.deletes for one in self._addressees(event))
 
     def _addressees(self, event: Event) -> list[Author]:
         """Give those that a gift wrap is for, as far as they are known."""
@@ -397,6 +381,10 @@ class EventsView(TableView):
         if old is not None:
             self._drop([old])
         self._versions.put(place, seq)
+
+    def _is_deleted_by_whom_it_is_for(self, relay: int, event: Event) -> bool:
+        whom = (one.number for one in self._addressees(event) if one.deletes)
+        return any(self._deletions.bars_id(relay, number, event.id) for number in whom)
 
     def _is_gone(self, relay: int, author: Author, event: Event, place: Place | None) -> bool:
         if event.kind in (DELETION, VANISH):
@@ -437,17 +425,6 @@ class EventsView(TableView):
             assert number is not None
             self._relays[key] = number
         return number
-
-
-def _orders(row: Fresh) -> list[bytes]:
-    """Give the keys under which a row is found in order."""
-    order = eventkeys.order_of(Mark(row.created, row.tie, row.half), row.seq)
-    return [
-        eventkeys.time_line(row.relay) + order,
-        eventkeys.of_kind(row.relay, row.kind) + order,
-        eventkeys.of_author_kind(row.relay, row.author, row.kind) + order,
-        *(eventkeys.of_tag(key) + order for key in tag_keys(row.tags)),
-    ]
 
 
 def _is_theirs_to_delete(author: int, addressed: bytes, by: int, kind: int, tags: bytes) -> bool:

@@ -277,7 +277,8 @@ class EventScan:
 
     def _of(self, seqs: Sequence[int]) -> list[Row]:
         """Give the rows that are there; a key may outlive its row."""
-        return sorted(map(Row._make, self._view.select(_COLUMNS, seqs)), key=age)
+        rows = {row[2]: row for row in self._view.select(_COLUMNS, seqs)}
+        return [Row(*rows[seq]) for seq in seqs if seq in rows]
 
     def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int, ending: Ending) -> Iterator[list[Row]]:
         assert asked.ids is not None
