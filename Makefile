@@ -29,9 +29,14 @@ fmt: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev
+bench: .venv/dev .venv/relay
 	cd bench/peers && npm ci --no-audit --no-fund --silent
 	for one in log relay push; do $(BIN)/python -m bench.$$one; done
+
+# Another relay to measure beside, in an environment of its own: it wants other versions of what we use.
+.venv/relay: .venv/runtime
+	$(BIN)/python -m venv .venv/relay
+	.venv/relay/bin/python -m pip --disable-pip-version-check --quiet install nostr-relay==1.14
 
 .venv/runtime: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Heliograph needs Python 3.11, 3.12 or 3.13; none is on the PATH" >&2; exit 1; }

@@ -1,189 +1,188 @@
-"""The relay under load: signed events over real sockets, each answered OK after its fsync.
+"""The relay under load, beside other relays in the same run: signed events over real sockets.
 
-    python -m bench.relay [--events 40000] [--connections 8] [--runs 5]
+    python -m bench.relay [--events 40000] [--connections 8] [--runs 5] [--beside ws://…] [--alone]
+    python -m bench.relay --grown 10000000
 
-Starts the server as a process of its own on a fresh directory, publishes events that were signed beforehand over
-several pipelining connections, and prints the median over the runs beside what coincurve alone verifies on one core in
-the same minute: both move with the machine, their ratio hardly does. Latency and stored reads are for information.
+Ours is a process of its own on a fresh directory and answers each event OK after its fsync; beside it run nostr-sdk's
+relay (Rust, in memory), PyPI's nostr-relay where it is installed (`bench.relays`), and any other by its URL. Rounds of
+publishing alternate, medians are compared, and what coincurve alone verifies on one core in the same minute stands
+beside them: all move with the machine, their ratios hardly do. Plots go to ``bench/out``. Exits 1 where ours misses a
+goal. ``--grown`` measures ours over so many stored events instead (`bench.relaygrown`).
 """
 
 import argparse
 import os
-import selectors
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import msgspec
-from coincurve import PrivateKey, PublicKeyXOnly
+from bench import nostrload as load
+from bench import plot, relaygrown, relays
+from bench.nostrload import Signer, frame
+from bench.relays import Server, server
 
-from gateway.nostr.event import Event, event_id
+__all__ = ["Server", "frame", "main", "server"]
 
-AUTHORS = 64
-ALONE_S = 1.5
-ACCEPTED = b',true,""]'
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class Signer:
-    """Makes events that differ, by many authors, as a busy relay sees them."""
-
-    def __init__(self) -> None:
-        self._keys = [PrivateKey() for _ in range(AUTHORS)]
-        self._made = 0
-
-    def event(self) -> Event:
-        self._made += 1
-        key, other = self._keys[self._made % AUTHORS], self._keys[self._made * 7 % AUTHORS]
-        tags = (("p", other.public_key_xonly.format().hex()), ("t", f"topic{self._made % 100}"))
-        pubkey = key.public_key_xonly.format().hex()
-        text = f"event {self._made}: the quick brown fox jumps over the lazy dog"
-        blank = Event("", pubkey, int(time.time()) - 60, 1, tags, text, "")
-        name = event_id(blank)
-        return msgspec.structs.replace(blank, id=name, sig=key.sign_schnorr(bytes.fromhex(name)).hex())
-
-
-def frame(message: Any) -> bytes:
-    """Build a client's text frame. The mask is zeros, which is a mask: the bench measures the server's unmasking."""
-    data = msgspec.json.encode(message)
-    if len(data) < 126:
-        head = bytes((0x81, 0x80 | len(data)))
-    elif len(data) < 65_536:
-        head = bytes((0x81, 0xFE)) + len(data).to_bytes(2, "big")
-    else:
-        head = bytes((0x81, 0xFF)) + len(data).to_bytes(8, "big")
-    return head + bytes(4) + data
+OURS = "Heliograph"
+LISTENERS = 100
+READ_EVENTS = 5_000
+QUERIES = 1_000
+FLOOD = 2_000
+CONFIG = "[relay]\nunread_bytes_max = 67108864\n"
+CROWDS = ((10, 10), (10_000, 1_000))  # subscriptions, on connections
+GOALS = {
+    "ingest": (15_000, "durable verified events/s"),
+    "deliveries": (100_000, f"live deliveries/s to {LISTENERS} subscribers"),
+    "reads": (200_000, "stored events/s read"),
+    "queries": (3_000, "20-event queries/s"),
+}
+WAITS = {
+    "one by one, p50": 1.5,
+    f"live to {LISTENERS}, p50": 3.0,
+    f"live to {LISTENERS}, p99": 10.0,
+}  # milliseconds, where fdatasync takes 0.2
 
 
 @dataclass
-class Connection:
-    """A WebSocket client as thin as can be: it counts what it waits for in the bytes that come."""
+class Figures:
+    """What was measured of one relay: rates a second, CPU in µs for each, waits in ms."""
 
-    port: int
-    to_send: memoryview = field(default_factory=lambda: memoryview(b""))
-    seen: int = 0
-    rest: bytes = b""
+    relay: Server
+    ingest: list[float] = field(default_factory=list)
+    ingest_us: list[float] = field(default_factory=list)
+    rates: dict[str, float] = field(default_factory=dict)
+    cpu_us: dict[str, float] = field(default_factory=dict)
+    waits_ms: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", self.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        head = "GET /relay HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        self.socket.sendall((head + key).encode())
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += self.socket.recv(1)
-        assert b" 101 " in answer, answer
-
-    def receive(self, sought: bytes) -> None:
-        """Read once, counting ``sought``; a match across two reads counts once."""
-        data = self.socket.recv(262_144)
-        assert data, "the server closed the connection"
-        joined = self.rest + data
-        self.seen += joined.count(sought)
-        self.rest = joined[-(len(sought) - 1) :]
-
-    def ask(self, message: Any, sought: bytes, count: int = 1) -> None:
-        """Send one message and wait until ``sought`` came ``count`` times more."""
-        goal = self.seen + count
-        self.socket.sendall(frame(message))
-        while self.seen < goal:
-            self.receive(sought)
+    @contextmanager
+    def costing(self, key: str, count: Callable[[], float]) -> Iterator[None]:
+        """Note what the block costs the relay, for each of ``count`` (asked afterwards)."""
+        before = self.relay.cpu_s()
+        yield
+        self.cpu_us[key] = (self.relay.cpu_s() - before) / count() * 1e6
 
 
-@dataclass(frozen=True)
-class Server:
-    """The server under test, as a process."""
-
-    pid: int
-    port: int
-
-    def cpu_s(self) -> float:
-        """CPU seconds spent so far, all threads, kernel time included."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+def percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-@contextmanager
-def server(config: str = "") -> Iterator[Server]:
-    """Start the server on a fresh directory, with a configuration (TOML), and end it behind the block."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        file = Path(directory, "heliograph.toml")
-        file.write_text(config)
-        command = [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(file)]
-        command += ["--data", f"{directory}/data", "--bind", "127.0.0.1:0"]
-        with open(f"{directory}/stderr", "wb") as stderr:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("listening on "), Path(f"{directory}/stderr").read_text()
-            yield Server(process.pid, int(line.rpartition(":")[2].strip("/\n")))
-        finally:
-            process.terminate()
-            process.wait(30)
+def ingest(figures: Figures, events: Sequence[load.Event], connections: int) -> str:
+    with figures.costing("ingest", lambda: len(events)):
+        figures.ingest.append(len(events) / load.publish(figures.relay.url, events, connections))
+    figures.ingest_us.append(figures.cpu_us["ingest"])
+    return f"{figures.ingest[-1]:,.0f} events/s, {figures.ingest_us[-1]:.1f} µs of CPU each"
 
 
-def publish(port: int, events: Sequence[Event], connections: int) -> float:
-    """Publish over several connections as fast as the server reads; seconds from the first byte to the last OK."""
-    clients = [Connection(port) for _ in range(connections)]
-    for number, client in enumerate(clients):
-        client.to_send = memoryview(b"".join(frame(("EVENT", event)) for event in events[number::connections]))
-        client.socket.setblocking(False)
-    selector = selectors.DefaultSelector()
-    for client in clients:
-        selector.register(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
-    begin = time.perf_counter()
-    while sum(client.seen for client in clients) < len(events):
-        for key, ready in selector.select(10):
-            client = key.data
-            if ready & selectors.EVENT_WRITE:
-                client.to_send = client.to_send[client.socket.send(client.to_send[:262_144]) :]
-                if not client.to_send:
-                    selector.modify(client.socket, selectors.EVENT_READ, client)
-            if ready & selectors.EVENT_READ:
-                client.receive(ACCEPTED)
-    taken = time.perf_counter() - begin
-    for client in clients:
-        client.socket.close()
-    return taken
+def the_rest(figures: Figures, signer: Signer) -> None:
+    """Everything that is measured once: waits, reads, live events."""
+    url = figures.relay.url
+    figures.rates["ingest"] = statistics.median(figures.ingest)
+    figures.cpu_us["ingest"] = statistics.median(figures.ingest_us)
+    figures.waits_ms["one by one, p50"] = statistics.median(load.one_by_one(url, signer.events(300)))
+    read = 1
+    with figures.costing("reads", lambda: read):
+        figures.rates["reads"], read = load.stored_reads(url, READ_EVENTS, 10)
+    with figures.costing("queries", lambda: QUERIES):
+        figures.rates["queries"] = load.queries(url, QUERIES)
+    with closing(listeners := load.Listeners(url, "steady", LISTENERS)):
+        waits = load.live_waits(url, signer.events(200, "steady"), listeners.open, 50)
+    for share in (50, 99):
+        figures.waits_ms[f"live to {LISTENERS}, p{share}"] = percentile(waits, share / 100)
+    with closing(listeners := load.Listeners(url, "flood", LISTENERS)):
+        deliveries = FLOOD * LISTENERS
+        with figures.costing("deliveries", lambda: deliveries):
+            taken = load.publish(url, signer.events(FLOOD, "flood"), 1, listeners.open)
+        figures.rates["deliveries"] = deliveries / taken
 
 
-def alone(events: Sequence[Event]) -> float:
-    """Signatures a second that coincurve alone verifies on one core, parsed keys kept as the relay keeps them."""
-    keys = {event.pubkey: PublicKeyXOnly(bytes.fromhex(event.pubkey)) for event in events}
-    claims = [(keys[event.pubkey], bytes.fromhex(event.sig), bytes.fromhex(event.id)) for event in events[:2000]]
-    done, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < ALONE_S:
-        assert all(key.verify(sig, message) for key, sig, message in claims)
-        done += len(claims)
-    return done / (time.perf_counter() - begin)
+def crowded(relay: Server, signer: Signer, count: int) -> dict[int, float]:
+    """Server CPU in µs an event beside few subscriptions and many: none of them asks for it."""
+    costs = {}
+    for subscriptions, connections in CROWDS:
+        idle = [load.Connection(relay.url) for _ in range(connections)]
+        for number in range(subscriptions):
+            one = idle[number % connections]
+            asked = {"authors": [f"{number:064x}"]} if number % 2 else {"kinds": [1], "#t": [f"none{number}"]}
+            one.ask(("REQ", f"s{number}", asked), load.EOSE)
+        events, before = signer.events(count), relay.cpu_s()
+        load.publish(relay.url, events, 8)
+        costs[subscriptions] = (relay.cpu_s() - before) / count * 1e6
+        for one in idle:
+            one.close()
+    return costs
 
 
-def latency(port: int, events: Sequence[Event]) -> list[float]:
-    """Milliseconds from EVENT to OK, one at a time on one connection."""
-    client, taken = Connection(port), []
-    for event in events:
-        begin = time.perf_counter()
-        client.ask(("EVENT", event), ACCEPTED)
-        taken.append((time.perf_counter() - begin) * 1000)
-    return taken
+def tell(name: str, figures: Figures) -> None:
+    print(f"{name}:")
+    for key, (goal, unit) in GOALS.items():
+        told = f"  {figures.rates[key]:>10,.0f} {unit}, {figures.cpu_us[key]:.1f} µs of CPU each"
+        print(told + (f" (goal {goal:,})" if name == OURS else ""))
+    for key, goal_ms in WAITS.items():
+        print(f"  {figures.waits_ms[key]:>10.2f} ms {key}" + (f" (goal {goal_ms:g})" if name == OURS else ""))
 
 
-def stored_reads(port: int, rounds: int = 6, limit: int = 5_000) -> float:
-    """Stored events a second that one connection is sent."""
-    client, begin = Connection(port), time.perf_counter()
-    for number in range(rounds):
-        client.ask(("REQ", f"r{number}", {"kinds": [1], "limit": limit}), b'["EVENT","r', limit)
-    return rounds * limit / (time.perf_counter() - begin)
+def draw(measured: Mapping[str, Figures]) -> None:
+    for key, (_, unit) in GOALS.items():
+        print(plot.bars(f"relay-{key}", unit, unit, {name: one.rates[key] for name, one in measured.items()}))
+    for key in WAITS:
+        name = f"relay-{key.replace(' ', '-').replace(',', '')}"
+        print(plot.bars(name, f"Wait in ms: {key}", "ms", {name: one.waits_ms[key] for name, one in measured.items()}))
+
+
+def fdatasync_ms() -> float:
+    """What one append of 4 KiB and its sync take where the servers keep their data."""
+    with tempfile.TemporaryFile() as file:
+        waits = []
+        for _ in range(50):
+            os.write(file.fileno(), bytes(4_096))
+            begin = time.perf_counter()
+            os.fdatasync(file.fileno())
+            waits.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(waits)
+
+
+def candidates(urls: Sequence[str], *, alone: bool) -> dict[str, AbstractContextManager[Server]]:
+    found: dict[str, AbstractContextManager[Server]] = {OURS: server(CONFIG)}
+    if not alone:
+        found["nostr-sdk, in memory"] = relays.sdk_relay()
+        if relays.PYPI_RELAY.exists():
+            found["nostr-relay, SQLite"] = relays.pypi_relay()
+        else:
+            print(f"left out: nostr-relay, which is not in {relays.PYPI_RELAY.parent.parent}")
+    return found | {url: relays.elsewhere(url) for url in urls}
+
+
+def compare(options: argparse.Namespace) -> bool:
+    signer, singles = Signer(), []
+    with ExitStack() as stack:
+        opened = {
+            name: stack.enter_context(one) for name, one in candidates(options.beside, alone=options.alone).items()
+        }
+        measured = {name: Figures(relay) for name, relay in opened.items()}
+        for run in range(options.runs):
+            events = signer.events(options.events)
+            singles.append(load.alone(events))
+            for name, figures in measured.items():
+                # SQLite through Python would take minutes for what the others do in seconds.
+                some = events[: max(100, options.events // 10)] if "SQLite" in name else events
+                told = ingest(figures, some, options.connections)
+                print(f"run {run + 1}: {name}: {told}; coincurve alone {singles[-1]:,.0f}/s", flush=True)
+        for name, figures in measured.items():
+            the_rest(figures, signer)
+            tell(name, figures)
+        ours, single = measured[OURS], statistics.median(singles)
+        ratio = ours.rates["ingest"] / single
+        print(f"ratio: {ratio:.2f} of coincurve alone; fdatasync here: {fdatasync_ms():.2f} ms")
+        costs = crowded(opened[OURS], signer, min(options.events, 10_000))
+        told = ", ".join(f"{count:,} subscriptions: {cost:.1f}" for count, cost in costs.items())
+        print(f"CPU µs an event beside {told}")
+    draw(measured)
+    reached = all(ours.rates[key] >= goal for key, (goal, _) in GOALS.items())
+    return reached and all(ours.waits_ms[key] < goal_ms for key, goal_ms in WAITS.items())
 
 
 def main() -> None:
@@ -191,28 +190,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=40_000, help="events a run")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--beside", action="append", default=[], metavar="URL", help="another relay that runs already")
+    parser.add_argument("--alone", action="store_true", help="no other relays but those given")
+    parser.add_argument(
+        "--grown", type=int, default=0, metavar="EVENTS", help="ours over so many stored events instead"
+    )
     options = parser.parse_args()
-    signer, rates, costs, singles = Signer(), [], [], []
-    with server() as running:
-        for run in range(options.runs):
-            events = [signer.event() for _ in range(options.events)]
-            singles.append(alone(events))
-            before = running.cpu_s()
-            rates.append(len(events) / publish(running.port, events, options.connections))
-            costs.append((running.cpu_s() - before) / len(events) * 1e6)
-            print(
-                f"run {run + 1}: {rates[-1]:,.0f} events/s, server CPU {costs[-1]:.1f} µs/event, "
-                f"coincurve alone {singles[-1]:,.0f}/s"
-            )
-        waits = latency(running.port, [signer.event() for _ in range(300)])
-        reads = stored_reads(running.port)
-    rate, single = statistics.median(rates), statistics.median(singles)
-    print(f"median: {rate:,.0f} durable verified events/s over {options.connections} connections")
-    print(f"server CPU: {statistics.median(costs):.1f} µs/event; coincurve alone on one core: {single:,.0f}/s")
-    print(f"ratio: {rate / single:.2f} of coincurve alone (goal: 0.75, or 10,000 events/s)")
-    print(f"one event at a time: p50 {statistics.median(waits):.2f} ms, p99 {sorted(waits)[-3]:.2f} ms")
-    print(f"stored reads: {reads:,.0f} events/s on one connection")
-    sys.exit(0 if rate >= 10_000 or rate >= 0.75 * single else 1)
+    sys.exit(0 if (relaygrown.measure(options.grown) if options.grown else compare(options)) else 1)
 
 
 if __name__ == "__main__":
