@@ -30,6 +30,7 @@ from gateway.push.plan import cut, message
 
 _TOKEN_STALE = frozenset(("ExpiredProviderToken", "InvalidProviderToken", "MissingProviderToken"))
 _OTHER_APP = frozenset(("BadDeviceToken", "DeviceTokenNotForTopic", "BadEnvironmentKeyInToken"))
+_COUNTS = (("unread", "unread_count"), ("missed_calls", "missed_calls"))
 _OPERATORS = frozenset(("BadTopic", "MissingTopic", "TopicDisallowed", "BadPath", "BadCertificate", "Forbidden"))
 
 
@@ -70,34 +71,43 @@ def _fitted(fields: dict[str, Any], text: str) -> bytes:
 
 
 def _matrix(event: MatrixEvent) -> bytes:
-    """Sygnal's form: the device's own payload, ids beside it, a localised alert where the event tells enough."""
-    aps = dict(event.extra.get("aps") or {}) if isinstance(event.extra.get("aps"), dict) else {}
+    """Sygnal's form: the device's own payload, ids beside it, a localised alert where the event tells enough.
+
+    Where the event tells its ids alone, counts stand beside them for the app to use; else they are the badge. A push
+    of counts alone is a badge and nothing of the device's own, which may hold an alert.
+    """
     texts, counts = event.texts, event.counts
-    if "alert" not in aps and (shown := _alert(texts)):
+    extra = event.extra if event.is_about_event else {}
+    aps = dict(extra["aps"]) if isinstance(extra.get("aps"), dict) else {}
+    if "alert" not in aps and (shown := _alert(event)):
         aps["alert"] = shown
-    if counts:
+    told: dict[str, Any] = {key: texts[key] for key in ("room_id", "event_id") if key in texts}
+    if event.is_about_event and "type" not in texts:
+        told |= {name: counts[key] for key, name in _COUNTS if key in counts}
+    elif counts:
         aps["badge"] = sum(counts.values())
     if event.sound:
         aps["sound"] = event.sound
-    ids = {key: texts[key] for key in ("room_id", "event_id") if key in texts}
-    told = {"unread_count": counts["unread"]} if "unread" in counts else {}
-    missed = {"missed_calls": counts["missed_calls"]} if "missed_calls" in counts else {}
-    raw = msgspec.json.encode({**event.extra, **ids, **told, **missed, "aps": aps})
+    raw = msgspec.json.encode({**extra, **told, "aps": aps})
     assert len(raw) <= PAYLOAD_BYTES_MAX + 3 * 1024, "MatrixEvent bounds each of its parts"
     if len(raw) > PAYLOAD_BYTES_MAX:
         aps["alert"] = {"loc-key": "SINGLE_UNREAD", "loc-args": []}
-        raw = msgspec.json.encode({**ids, **told, **missed, "aps": aps})
+        raw = msgspec.json.encode({**told, "aps": aps})
     return raw
 
 
-def _alert(texts: dict[str, str]) -> dict[str, Any] | None:
+def _alert(event: MatrixEvent) -> dict[str, Any] | None:
+    texts = event.texts
     sender = texts.get("sender_display_name") or texts.get("sender", "")
     room = texts.get("room_name") or texts.get("room_alias", "")
     body = texts.get("content_body", "")
     if not sender:
         return {"loc-key": "SINGLE_UNREAD", "loc-args": []} if "event_id" in texts else None
-    if texts.get("type") == "m.room.member":
-        return {"loc-key": "USER_INVITE_TO_NAMED_ROOM", "loc-args": [sender, room]}
+    if event.is_target and (texts.get("type"), texts.get("membership")) == ("m.room.member", "invite"):
+        named = {"loc-key": "USER_INVITE_TO_NAMED_ROOM", "loc-args": [sender, room]}
+        return named if room else {"loc-key": "USER_INVITE_TO_CHAT", "loc-args": [sender]}
+    if texts.get("type") not in ("m.room.message", "m.room.encrypted", "m.call.invite"):
+        return {"loc-key": "MSG_FROM_USER", "loc-args": [sender]}
     if texts.get("type") == "m.call.invite":
         return {"loc-key": "VOICE_CALL_FROM_USER", "loc-args": [sender]}
     match bool(room), bool(body):

@@ -39,6 +39,9 @@ class MatrixEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     extra: dict[str, Any] = {}  # the device's default_payload
     sound: str = ""
     options: dict[str, Any] = {}  # the operator's own part of FCM messages, as it was
+    rest: dict[str, Any] = {}  # what of the content is no text, where that is little: browsers get it
+    is_target: bool = False  # whether the event is about the user (an invitation, say)
+    is_last_of_room: bool = False  # the device wants the last one of each room alone
 
     @property
     def is_about_event(self) -> bool:
@@ -90,6 +93,13 @@ def _texts(event: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _rest(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the content is no text, unless it is much."""
+    content = _object(event.get("content"), "notification.content")
+    rest = {key: value for key, value in content.items() if not isinstance(value, str)}
+    return rest if len(msgspec.json.encode(rest)) <= MATRIX_FIELD_BYTES_MAX else {}
+
+
 def _counts(event: Mapping[str, Any]) -> dict[str, int]:
     counts = _object(event.get("counts"), "notification.counts")
     return {
@@ -122,13 +132,14 @@ def _device(fields: object, whole: MatrixEvent) -> MatrixDevice:
         only_ids = data.get("format") == "event_id_only"
         texts = {key: text for key, text in whole.texts.items() if key in _ID_ONLY} if only_ids else whole.texts
         sound = tweaks.get("sound")
-        event = MatrixEvent(
-            whole.id,
-            texts,
-            whole.counts,
-            whole.is_urgent,
-            extra,
-            cut(sound, MATRIX_FIELD_BYTES_MAX) if isinstance(sound, str) else "",
+        event = msgspec.structs.replace(
+            whole,
+            texts=texts,
+            extra=extra,
+            sound=cut(sound, MATRIX_FIELD_BYTES_MAX) if isinstance(sound, str) else "",
+            rest={} if only_ids else whole.rest,
+            is_target=whole.is_target and not only_ids,
+            is_last_of_room=data.get("only_last_per_room") is True and "room_id" in texts,
         )
     return MatrixDevice(
         _name(fields, "app_id", MATRIX_FIELD_BYTES_MAX),
@@ -157,7 +168,14 @@ def notify(body: bytes) -> tuple[MatrixDevice, ...]:
     if len(devices) > MATRIX_DEVICES_MAX:
         raise _refuse(f"notification.devices names more than {MATRIX_DEVICES_MAX} devices")
     texts = _texts(event)
-    whole = MatrixEvent(texts.get("event_id", ""), texts, _counts(event), event.get("prio") != "low")
+    whole = MatrixEvent(
+        texts.get("event_id", ""),
+        texts,
+        _counts(event),
+        event.get("prio") != "low",
+        rest=_rest(event),
+        is_target=event.get("user_is_target") is True,
+    )
     return tuple(_device(device, whole) for device in devices)
 
 
@@ -262,8 +280,9 @@ def _json(value: object) -> str:
 
 
 def collapse_of(event: MatrixEvent) -> str:
-    """The collapse key: by event, or one for all that only tell counts, of which the newest counts."""
-    key = collapse_key(event.id if event.is_about_event else "counts")
+    """The collapse key: by event, or by room where the device asked; one for counts, of which the newest counts."""
+    by_room = f"\0room\0{event.texts['room_id']}" if event.is_last_of_room and event.is_about_event else ""
+    key = collapse_key(by_room or (event.id if event.is_about_event else "counts"))
     assert len(key) == COLLAPSE_CHARS
     return key
 

@@ -75,9 +75,11 @@ def _matrix_text(event: MatrixEvent, target_kind: str, bytes_max: int) -> bytes:
     """Sygnal's form for browsers, flat; Matrix' own form for UnifiedPush, whose apps know that one."""
     texts = {key: text for key, text in event.texts.items() if not key.startswith(_CONTENT)}
     content = {key.removeprefix(_CONTENT): text for key, text in event.texts.items() if key.startswith(_CONTENT)}
-    prio = "high" if event.is_urgent else "low"
+    prio, rest = "high" if event.is_urgent else "low", event.rest
+    about: dict[str, Any] = {"user_is_target": True} if event.is_target else {}
     while True:
-        inner: dict[str, Any] = {**texts, **({"content": content} if content else {})}
+        whole = content | rest
+        inner: dict[str, Any] = {**texts, **about, **({"content": whole} if whole else {})}
         if target_kind == "unifiedpush":
             fields = {"notification": inner | {"prio": prio, "counts": event.counts}}
         else:
@@ -85,6 +87,9 @@ def _matrix_text(event: MatrixEvent, target_kind: str, bytes_max: int) -> bytes:
         raw = msgspec.json.encode(fields)
         if len(raw) <= bytes_max:
             return raw
+        if rest:
+            rest = {}
+            continue
         longest = max(content or texts.keys() - {"event_id", "room_id"}, key=lambda key: len((content or texts)[key]))
         (content or texts).pop(longest)
 

@@ -145,6 +145,8 @@ class MatrixDoor:
             if app is None or device.event is None or (to := self._target(device, app)) is None:
                 _add(answer["rejected"], device.pushkey)
                 continue
+            if device.data.get("events_only") is True and not device.event.is_about_event:
+                continue  # it asked to be spared what tells counts alone
             one = self._asked(tenant, device, device.event, app, to)
             if self._is_gone(one):
                 _add(answer["rejected"], device.pushkey)

@@ -1,6 +1,6 @@
-"""Each row of the table of FCM's errors (push §5), over a socket: what is recorded, what waits, what becomes of devices.
+"""Each row of the table of FCM's errors (push §5), over a socket: what is recorded, what waits, which devices go.
 
-The left column is what the fake answers, in FCM's own form; the right one is what the table says the gateway does.
+The key is what the fake answers, in FCM's own form; the row is what the table says the gateway does.
 What takes time (a time-out of 10 s or more, doubled waits, the end of ``push.ttl``) is held on a simulated clock in
 tests/gateway/serve/test_dispatch.py and tests/gateway/push/test_settle.py.
 """

@@ -62,15 +62,32 @@ def test_a_notification_is_an_alert_with_the_five_references_and_always_fits() -
     assert len(long) <= PAYLOAD_BYTES_MAX
 
 
-def test_sygnals_documented_example() -> None:
-    event = MatrixEvent("$1", TEXTS, {"unread": 2, "missed_calls": 1})
-    read = json.loads(payload(event, ""))
-    assert read["aps"]["alert"] == {
-        "loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT",
-        "loc-args": ["Major Tom", "Mission Control", "I'm floating in a most peculiar way."],
+def test_sygnals_documented_example_field_by_field() -> None:
+    read = json.loads(payload(MatrixEvent("$1", TEXTS, {"unread": 2, "missed_calls": 1}), ""))
+    assert read == {
+        "room_id": TEXTS["room_id"],
+        "event_id": TEXTS["event_id"],
+        "aps": {
+            "alert": {
+                "loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT",
+                "loc-args": ["Major Tom", "Mission Control", "I'm floating in a most peculiar way."],
+            },
+            "badge": 3,
+        },
     }
-    assert read["aps"]["badge"] == 3
-    assert (read["room_id"], read["event_id"]) == (TEXTS["room_id"], TEXTS["event_id"])
+
+
+def test_ids_alone_go_with_the_devices_own_payload_and_the_counts_beside_them() -> None:
+    own = {"mutable-content": 1, "content-available": 1, "alert": {"loc-key": "SINGLE_UNREAD", "loc-args": []}}
+    ids = {"event_id": "$1", "room_id": "!r"}
+    counts = {"unread": 2, "missed_calls": 1}
+    read = json.loads(payload(MatrixEvent("$1", ids, counts, extra={"aps": own}), ""))
+    assert read == ids | {"aps": own, "unread_count": 2, "missed_calls": 1}
+
+
+def test_counts_alone_are_a_badge_and_show_no_alert_of_the_devices_own() -> None:
+    own = {"aps": {"alert": {"loc-key": "SINGLE_UNREAD", "loc-args": []}}, "mine": 1}
+    assert json.loads(payload(MatrixEvent("counts", {}, {"unread": 0}, extra=own), "")) == {"aps": {"badge": 0}}
 
 
 @pytest.mark.parametrize(
@@ -79,14 +96,18 @@ def test_sygnals_documented_example() -> None:
         ({"content_body": ""}, "MSG_FROM_USER_IN_ROOM"),
         ({"room_name": ""}, "MSG_FROM_USER_WITH_CONTENT"),
         ({"room_name": "", "content_body": ""}, "MSG_FROM_USER"),
-        ({"type": "m.room.member"}, "USER_INVITE_TO_NAMED_ROOM"),
+        ({"type": "m.room.member", "membership": "invite"}, "USER_INVITE_TO_NAMED_ROOM"),
+        ({"type": "m.room.member", "membership": "invite", "room_name": ""}, "USER_INVITE_TO_CHAT"),
+        ({"type": "m.room.member", "membership": "join"}, "MSG_FROM_USER"),
+        ({"type": "m.room.encrypted", "content_body": ""}, "MSG_FROM_USER_IN_ROOM"),
+        ({"type": "org.example.poll"}, "MSG_FROM_USER"),
         ({"type": "m.call.invite"}, "VOICE_CALL_FROM_USER"),
         ({"sender": "", "sender_display_name": ""}, "SINGLE_UNREAD"),
     ],
 )
 def test_the_alert_says_as_much_as_the_event_tells(changes: dict[str, str], loc_key: str) -> None:
     texts = {key: text for key, text in (TEXTS | changes).items() if text}
-    assert json.loads(payload(MatrixEvent("$1", texts), ""))["aps"]["alert"]["loc-key"] == loc_key
+    assert json.loads(payload(MatrixEvent("$1", texts, is_target=True), ""))["aps"]["alert"]["loc-key"] == loc_key
 
 
 def test_the_devices_own_payload_stays_and_what_is_too_long_shrinks_to_ids() -> None:

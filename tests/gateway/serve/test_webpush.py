@@ -233,3 +233,49 @@ def test_a_key_file_that_holds_no_key_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "vapid.key").write_text("mine")
     with pytest.raises(Unavailable, match="64 hex digits"):
         Way(Config(webpush=WebPush(key_file=str(tmp_path / "vapid.key"))), SystemClock())
+
+
+async def test_a_browser_gets_the_keys_that_sygnals_page_names_and_no_other(tmp_path: Path) -> None:
+    async with world(tmp_path, matrix=Matrix(apps={"web": MatrixApp(way="webpush")})) as it:
+        browser = it.service.subscribe("browser")
+        keys = json.loads(browser.json)["keys"]
+        data = {"endpoint": browser.endpoint, "auth": keys["auth"], "default_payload": {"session_id": "7192"}}
+        asked = {"app_id": "web", "pushkey": keys["p256dh"], "data": data | {"events_only": True}}
+        told = {
+            "room_id": "!slw48wfj34rtnrf:example.com",
+            "room_name": "Mission Control",
+            "room_alias": "#exampleroom:matrix.org",
+            "membership": "invite",
+            "event_id": "$3957tyerfgewrf384",
+            "sender": "@exampleuser:matrix.org",
+            "sender_display_name": "Major Tom",
+            "user_is_target": True,
+            "type": "m.room.message",
+            "content": {"msgtype": "m.text", "body": "I'm floating", "info": {"w": 1}},
+        }
+        counts = {"unread": 2, "missed_calls": 1}
+        for event in (told | {"counts": counts, "prio": "high"}, {"counts": {"unread": 0}}):
+            answer = await it.client.post(
+                "/_matrix/push/v1/notify", json={"notification": event | {"devices": [asked]}}
+            )
+            assert answer.json() == {"rejected": [], "failed": [], "retryable": []}
+    assert it.service.texts(browser) == [told | counts | {"session_id": "7192"}], "no counts alone: events_only"
+
+
+async def test_a_browser_that_wants_the_last_of_each_room_alone_has_it_replaced_at_its_push_service(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, matrix=Matrix(apps={"web": MatrixApp(way="webpush")})) as it:
+        topics = []
+        for last in (True, False):
+            browser = it.service.subscribe(f"browser-{last}")
+            keys = json.loads(browser.json)["keys"]
+            data = {"endpoint": browser.endpoint, "auth": keys["auth"], "only_last_per_room": last}
+            device = {"app_id": "web", "pushkey": keys["p256dh"], "data": data}
+            for number in range(2):
+                event = {"event_id": f"${number}", "room_id": "!r", "devices": [device]}
+                await it.client.post("/_matrix/push/v1/notify", json={"notification": event})
+            topics.append({sent["headers"]["topic"] for sent in it.service.sent})
+            it.service.sent.clear()
+    assert [len(of) for of in topics] == [1, 2]
+    assert not topics[0] & topics[1]
