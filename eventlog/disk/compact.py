@@ -115,15 +115,16 @@ def groups(sizes: Sequence[tuple[int, int]], bytes_max: int, age_ns_max: int | N
     """Say which neighbours to put together: those that fit into ``bytes_max``, as ranges of places.
 
     ``sizes`` are bytes and the beginning's time of all segments in order, the open one last, which is left alone.
-    ``age_ns_max``: no group spans more time than this, so that nothing expires later for the company it is in.
+    ``age_ns_max``: no group spans more time than this, so that nothing expires later for the company it is in; where
+    the clock was set back, from the earliest beginning on.
     """
-    found, start, total = list[range](), 0, 0
-    for at, (size, _) in enumerate(sizes[:-1]):
-        ends_ns = sizes[at + 1][1]
-        too_long = age_ns_max is not None and ends_ns - sizes[start][1] > age_ns_max
+    found, start, total, began_ns = list[range](), 0, 0, sizes[0][1] if sizes else 0
+    for at, (size, time_ns) in enumerate(sizes[:-1]):
+        began_ns = min(began_ns, time_ns)
+        too_long = age_ns_max is not None and sizes[at + 1][1] - began_ns > age_ns_max
         if at > start and (total + size > bytes_max or too_long):
             found.append(range(start, at))
-            start, total = at, 0
+            start, total, began_ns = at, 0, time_ns
         total += size
     found.append(range(start, max(len(sizes) - 1, 0)))
     return [group for group in found if len(group) > 1]

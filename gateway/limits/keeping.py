@@ -38,3 +38,7 @@ CONTROL_S_MAX = 10.0
 SEGMENT_AGE_DAYS = 1
 """Where rules name an age, a segment grows no longer than this: a payload outlives its rule by a day, at a cost of 365
 files a year before they are put together."""
+
+MERGED_FILES_MIN = 4
+"""A turn puts short neighbours together once they are so many, and one row of them, of a segment's size at most: what a
+day's file costs is written some three times again, not every day."""

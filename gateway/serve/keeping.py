@@ -17,6 +17,7 @@ import trio
 
 from eventlog import retention
 from eventlog.disk import compact, snapshots
+from eventlog.disk.erase import pending
 from eventlog.disk.log import Log
 from eventlog.disk.recovery import read_state
 from eventlog.disk.segments import SegmentFile
@@ -28,7 +29,7 @@ from eventlog.snapshot import Name
 from gateway import config as configuration
 from gateway.errors import ConfigInvalid, Unavailable
 from gateway.facts import FACTS
-from gateway.limits.keeping import SEGMENT_AGE_DAYS
+from gateway.limits.keeping import MERGED_FILES_MIN, SEGMENT_AGE_DAYS
 from gateway.serve.clock import Clock
 from gateway.serve.erasing import patiently
 from gateway.serve.ledger import Ledger
@@ -72,7 +73,10 @@ class Keeping:
             await trio.sleep(self._config.keeping_s)
 
     async def _turn(self) -> None:
-        """Take snapshots where they are due, then carry out what retention says; whatever was cut off comes first."""
+        """Take snapshots where they are due, carry out what retention says, and put one row of short segments together.
+
+        Whatever was cut off comes first. Where an erasure was cut off, its files stay as they are until it has ended.
+        """
         async with self._log.rewriting:
             await self._roll_if_old()
             every = self._config.snapshot_records
@@ -81,6 +85,8 @@ class Keeping:
                 structlog.get_logger().info("snapshots taken", names=[str(name) for name in taken])
             if changed := await self._retain():
                 structlog.get_logger().info("retention", segments=len(changed), first_seq=self._first_seq)
+            if not self._is_erasing() and (merged := await self._merge(MERGED_FILES_MIN, 1)):
+                structlog.get_logger().info("short segments put together", segments=merged)
 
     async def snapshot(self, _request: object = None) -> dict[str, Any]:
         """Take a snapshot of every view that has news. Raises Unavailable."""
@@ -193,11 +199,16 @@ class Keeping:
 
     # -- compaction ---------------------------------------------------------------------------------------------------
 
-    async def _merge(self) -> int:
-        """Put short neighbours together, no more than a week's where something expires by age."""
+    def _is_erasing(self) -> bool:
+        """Whether an erasure has begun and not ended: the disk failed under it, and it waits to be asked again."""
+        return pending(self._log.store.disk, str(Path(self._log_directory).parent)) is not None
+
+    async def _merge(self, files_min: int = 2, groups_max: int | None = None) -> int:
+        """Put short neighbours together, no more than a week's where something expires by age; how many they were."""
         merged = 0
         age_ns_max = None if self.rules.age_ns_min is None else 7 * SEGMENT_AGE_DAYS * DAY_NS
-        for group in compact.plan_merges(self._log.store.segments, self._config.segment_bytes_max, age_ns_max):
+        groups = compact.plan_merges(self._log.store.segments, self._config.segment_bytes_max, age_ns_max)
+        for group in [one for one in groups if len(one) >= files_min][:groups_max]:
             await compact.merge(self._log, group, self._hop)
             merged += len(group)
         return merged

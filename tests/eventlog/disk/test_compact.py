@@ -76,6 +76,7 @@ def test_groups_fill_a_segment_and_leave_the_open_one() -> None:
     sizes = [(40, 0), (30, 1), (30, 2), (90, 3), (10, 4), (5, 5), (1, 6)]
     assert groups(sizes, 100) == [range(3), range(3, 5)]
     assert groups(sizes, 100, age_ns_max=2) == [range(2), range(3, 5)]
+    assert groups([(1, 9), (1, 1), (1, 2), (1, 3), (1, 4)], 100, age_ns_max=2) == [range(3)]  # set back
     assert groups(sizes, 10) == []
     assert groups(sizes[:1], 100) == groups([], 100) == []
 

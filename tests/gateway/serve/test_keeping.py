@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import trio
 from msgspec import structs
 
-from eventlog.chronicle import Retained
+from eventlog.chronicle import Range, Retained
 from eventlog.disk import audit
+from eventlog.disk.erase import VERSION, Job, begin
 from eventlog.disk.log import Log, open_log
 from eventlog.disk.recovery import read_state
 from eventlog.disk.views import open_views
@@ -215,6 +217,56 @@ async def test_the_running_server_keeps_by_itself(data: Path) -> None:
                 assert read_state(log.store.disk, str(data / "log")).done
         assert log.store.segments.first_seq == OLD
         nursery.cancel_scope.cancel()
+
+
+# -- short segments ---------------------------------------------------------------------------------------------------
+
+
+def lengths(log: Log) -> list[int]:
+    files = list(log.store.segments)
+    return [after.first_seq - before.first_seq for before, after in pairwise(files)]
+
+
+async def test_the_running_server_puts_short_segments_together_by_itself(data: Path) -> None:
+    async with kept(data) as (log, ledger, keeping), trio.open_nursery() as nursery:
+        before = await digests(log, ledger)
+        assert lengths(log) == [A_DAY] * (DAYS - 1)
+        await nursery.start(keeping.run)
+        with trio.fail_after(60):
+            async with log.rewriting:  # free once the first turn has ended
+                assert lengths(log) == [A_DAY * (DAYS - 1)]
+        assert await digests(log, ledger) == before
+        nursery.cancel_scope.cancel()
+    whole(data)
+    forget(data)
+    async with kept(data) as (log, ledger, _):
+        assert await digests(log, ledger) == before
+
+
+async def test_a_turn_puts_one_row_together_and_waits_for_four(data: Path) -> None:
+    """A day's file that joined the others each day would have them written anew each day."""
+    day_bytes = max(path.stat().st_size for path in (data / "log").glob("*.evl"))
+    async with kept(data, segment_bytes_max=4 * day_bytes) as (log, _, keeping):
+        for expected in ([4, 1, 1, 1, 1, 1], [4, 4, 1], [4, 4, 1]):
+            await keeping._turn()
+            assert lengths(log) == [A_DAY * days for days in expected]
+
+
+async def test_where_something_expires_by_age_no_more_than_a_week_is_put_together(data: Path) -> None:
+    """The first segment was made before the clock of this test was set back; it is of the same day as the second."""
+    async with kept(data, retention={"push.": Retention(days=100)}) as (log, _, keeping):
+        await keeping._turn()
+        assert lengths(log) == [A_DAY * days for days in (8, 1)]
+
+
+async def test_nothing_is_put_together_while_an_erasure_has_not_ended(data: Path) -> None:
+    async with kept(data) as (log, _, keeping):
+        begin(log.store.disk, str(data), Job(VERSION, 0, "operator", "asked", "user", (Range(0, 1),), ()))
+        await keeping._turn()
+        assert lengths(log) == [A_DAY] * (DAYS - 1)
+        (data / "log" / "erasing").unlink()
+        await keeping._turn()
+        assert lengths(log) == [A_DAY * (DAYS - 1)]
 
 
 def test_a_kind_that_no_record_has_is_refused_with_those_there_are() -> None:
