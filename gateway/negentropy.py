@@ -9,7 +9,7 @@ what is wrong; ranges are adjacent and in order. This module must not know where
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -28,6 +28,7 @@ FRAME_BYTES_MIN = 4_096
 _MODULUS = 2**256
 _TAIL_BYTES = 2_048  # what one range may add beyond the limit, 31 ids, and the fingerprint that ends a cut message
 _STRIDE = 16  # items between running sums
+_SLICE = 4_096  # items summed between two pauses: a millisecond
 
 Key = tuple[int, bytes]
 Item = tuple[int, bytes]
@@ -52,13 +53,18 @@ class Items:
 
     def __init__(self, items: Iterable[Item]) -> None:
         ordered = sorted(items)  # what comes nearly in order, as rows do, is sorted in one pass
-        unique = [item for item, before in zip(ordered, chain([None], ordered), strict=False) if item != before]
-        self._times = array("Q", [at for at, _ in unique])
-        self._ids = b"".join([name for _, name in unique])
-        self._sums, total = [0], 0
-        for begin in range(0, len(unique) - _STRIDE + 1, _STRIDE):
+        unique = _unique(ordered)
+        for _ in self.place(array("Q", [at for at, _ in unique]), b"".join([name for _, name in unique])):
+            pass
+
+    def place(self, times: "array[int]", ids: bytes) -> Iterator[None]:
+        """Hold another set instead, that is in order and has each item once; pauses after every `_SLICE` items."""
+        self._times, self._ids, self._sums, total = times, ids, [0], 0
+        for begin in range(0, len(self) - _STRIDE + 1, _STRIDE):
             total = (total + self._sum(begin, begin + _STRIDE)) % _MODULUS
             self._sums.append(total)
+            if begin % _SLICE == 0:
+                yield
 
     def __len__(self) -> int:
         return len(self._times)
@@ -97,6 +103,11 @@ class Items:
         shared = next(place for place in range(ID_BYTES) if name[place] != other[place])
         return (at, name[: shared + 1])
 
+    def newest(self, count: int) -> "Items":
+        """Keep the newest; of one second those with the lowest ids, as a REQ's limit does."""
+        ranked = sorted(((-at, self._id(number)) for number, at in enumerate(self._times)))
+        return Items((-at, name) for at, name in ranked[:count])
+
     def _id(self, at: int) -> bytes:
         return self._ids[ID_BYTES * at : ID_BYTES * (at + 1)]
 
@@ -119,6 +130,63 @@ class Items:
             bound = upper if number == BUCKETS - 1 else self.bound(until)
             yield Range(bound, fingerprint=self.fingerprint(at, until))
             at = until
+
+
+def _unique(ordered: Sequence[Item]) -> list[Item]:
+    return [item for item, before in zip(ordered, chain([None], ordered), strict=False) if item != before]
+
+
+class Gathering:
+    """Takes a set together in short steps: `add` its pages, then go through `ready` to its end and take ``items``.
+
+    Pages that come newest first, as an index gives them, are put in place as they are and cost no sort of the whole
+    (which would hold the interpreter for a second a million); of any others the whole is sorted in the end.
+    """
+
+    def __init__(self) -> None:
+        self.items = Items(())
+        self._times: list[array[int]] = []
+        self._ids: list[bytes] = []
+        self._pending: list[Item] = []  # of the oldest second so far: the next page may have more of it
+        self._lowest: Item = END
+        self._in_order = True
+
+    def add(self, page: Sequence[Item]) -> None:
+        """Take in one page."""
+        if not page:
+            return
+        oldest = min(page)[0]
+        whole = [item for item in page if item[0] != oldest]
+        if self._pending and (whole or self._pending[0][0] != oldest):
+            whole, self._pending = self._pending + whole, []
+        self._place(whole)
+        self._pending += [item for item in page if item[0] == oldest]
+
+    def _place(self, items: list[Item]) -> None:
+        if not items:
+            return
+        ordered = _unique(sorted(items))
+        self._in_order &= ordered[-1] < self._lowest
+        self._lowest = ordered[0]
+        self._times.append(array("Q", [at for at, _ in ordered]))
+        self._ids.append(b"".join([name for _, name in ordered]))
+
+    def ready(self) -> Iterator[None]:
+        """Put the parts together, pausing between short steps; then ``items`` is the set."""
+        self._place(self._pending)
+        self._pending = []
+        times = array("Q")
+        for part in reversed(self._times):
+            times += part
+        ids = b"".join(reversed(self._ids))
+        self._times, self._ids = [], []
+        yield
+        if not self._in_order:
+            self.items = Items(
+                (at, ids[ID_BYTES * number : ID_BYTES * (number + 1)]) for number, at in enumerate(times)
+            )
+            return
+        yield from self.items.place(times, ids)
 
 
 # -- the wire ---------------------------------------------------------------------------------------------------------

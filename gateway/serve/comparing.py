@@ -1,7 +1,7 @@
 """Comparisons by NIP-77: what a connection has open, and how much all of them hold.
 
 A comparison is over a set as it is when it is opened: pages of (time, id) come from whoever has them, and are made
-ready in a thread, one comparison after the other. The set is of ids: several bodies that are kept under one count once.
+ready in short steps, one comparison after the other. The set is of ids: several bodies under one id count once.
 Invariant: all open comparisons together hold at most `NEG_ROWS_HELD_MAX` items, counted from when they are read; one
 that is refused or malformed is closed. This module must not know tokens, filters, nor who sends what it returns.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import trio
 
 from gateway.limits.mirror import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_ROWS_HELD_MAX
-from gateway.negentropy import Item, Items, Malformed, Responder, neg_error, neg_message
+from gateway.negentropy import Gathering, Item, Malformed, Responder, neg_error, neg_message
 
 
 class ComparisonRefused(Exception):
@@ -47,22 +47,22 @@ class Comparing:
         if len(self._open) >= NEG_OPEN_MAX:
             text = f"blocked: at most {NEG_OPEN_MAX} comparisons at once"
             raise ComparisonRefused(neg_error(sub_id, text), "rate-limited")
-        held = 0
-        found: list[Item] = []
+        held, gathering = 0, Gathering()
         try:
             async with self._all.preparing:
                 for page in pages:
-                    found += sorted(page, reverse=True)  # so that the whole is nearly in order, and sorted in one pass
+                    gathering.add(page)
                     held, self._all.held = held + len(page), self._all.held + len(page)
                     self._demand_room(sub_id, held, most)
                     await trio.lowlevel.checkpoint()
-                if limit is not None and limit < len(found):
-                    found = sorted(found, key=lambda item: (-item[0], item[1]))[:limit]
-                items = await trio.to_thread.run_sync(Items, reversed(found))
+                for _ in gathering.ready():
+                    await trio.lowlevel.checkpoint()
         except BaseException:
             self._all.held -= held
             raise
-        self._open[sub_id] = (Responder(items, NEG_FRAME_BYTES), held)
+        items = gathering.items
+        newest = items if limit is None or limit >= len(items) else items.newest(limit)
+        self._open[sub_id] = (Responder(newest, NEG_FRAME_BYTES), held)
 
     def answer(self, sub_id: str, message: bytes) -> str:
         """Answer a message about an open comparison; ComparisonRefused."""

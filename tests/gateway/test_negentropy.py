@@ -11,6 +11,7 @@ from gateway.negentropy import (
     END,
     FRAME_BYTES_MIN,
     VERSION,
+    Gathering,
     Initiator,
     Item,
     Items,
@@ -133,3 +134,45 @@ def test_any_bytes_are_answered_or_malformed(noise, some):
     except Malformed:
         return
     assert len(answer) <= FRAME_BYTES_MIN
+
+
+def gathered(pages: list[list[Item]]) -> Items:
+    gathering = Gathering()
+    for page in pages:
+        gathering.add(page)
+    for _ in gathering.ready():
+        pass
+    return gathering.items
+
+
+def content(one: Items) -> list[bytes]:
+    return one.ids(0, len(one))
+
+
+@given(items, st.lists(st.integers(1, 9), min_size=60, max_size=60), st.booleans())
+def test_a_set_that_is_gathered_in_pages_is_the_set_whatever_their_order(held, sizes, newest_first):
+    ordered = sorted(held, key=lambda item: (-item[0], item[1])) if newest_first else held
+    pages, at = [], 0
+    for size in sizes:
+        pages.append(ordered[at : at + size])
+        at += size
+    made, wanted = gathered(pages), Items(held)
+    assert content(made) == content(wanted)
+    for begin in range(0, len(made) + 1, 7):
+        assert made.fingerprint(begin, len(made)) == wanted.fingerprint(begin, len(made))
+        assert made.bound(begin) == wanted.bound(begin)
+
+
+def test_a_set_is_gathered_with_pauses_between_short_steps():
+    pages = [[(10**6 - number, named(number)) for number in range(at, at + 500)] for at in range(0, 50_000, 500)]
+    gathering = Gathering()
+    for page in pages:
+        gathering.add(page)
+    assert sum(1 for _ in gathering.ready()) > 10
+    assert content(gathering.items) == content(Items(item for page in pages for item in page))
+
+
+@given(items, st.integers(0, 70))
+def test_the_newest_of_a_set_are_those_that_a_limit_keeps(held, count):
+    kept = sorted(set(held), key=lambda item: (-item[0], item[1]))[:count]
+    assert content(Items(held).newest(count)) == content(Items(kept))
