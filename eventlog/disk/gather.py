@@ -28,12 +28,15 @@ def payloads(disk: Disk, fd: int, place: Place, seqs: Sequence[int]) -> dict[int
         ends = (0, *ends)
     records = table + 4 * place.count + 3
     spans = [(ends[seq - seqs[0]], ends[seq - seqs[0] + 1]) for seq in seqs]
-    stored: list[bytes] = []
+    parts: list[bytes] = []
     for some in _neighbours(spans):
-        start = some[0][0]
-        data = disk.read(fd, some[-1][1] - start, records + start)
-        stored += [data[begin - start : end - start] for begin, end in some]
-    return _decoded(seqs, stored)
+        start, stop = some[0][0], some[-1][1]
+        data = disk.read(fd, stop - start, records + start)
+        if sum(end - begin for begin, end in some) == stop - start:
+            parts.append(data)
+        else:
+            parts += [data[begin - start : end - start] for begin, end in some]
+    return _decoded(seqs, parts)
 
 
 def _neighbours(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
@@ -47,10 +50,10 @@ def _neighbours(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, in
     yield some
 
 
-def _decoded(seqs: Sequence[int], stored: Sequence[bytes]) -> dict[int, bytes | None] | None:
+def _decoded(seqs: Sequence[int], parts: Sequence[bytes]) -> dict[int, bytes | None] | None:
     found: dict[int, bytes | None] = {}
     try:
-        items = cbor2.loads(b"".join((b"\x99", len(stored).to_bytes(2, "big"), *stored)))
+        items = cbor2.loads(b"".join((b"\x99", len(seqs).to_bytes(2, "big"), *parts)))
         for seq, (_, _, _, _, commitment, payload) in zip(seqs, items, strict=True):
             if payload is not None and sha256(payload).digest() != commitment:
                 return None

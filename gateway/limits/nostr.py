@@ -85,6 +85,13 @@ PSEUDONYMS_IN_FLIGHT_MAX = 65_536
 STORED_BYTES = 262_144
 """Stored rows sent before a REQ waits for its reader: one write, and far below what may wait unread."""
 
+RECENT_BYTES_MAX = 33_554_432
+"""Payloads of events kept in memory once they were read: some 45,000 events, what a relay's readers ask for first.
+Beyond, those not asked for lately go, and are read from the log again (2 µs)."""
+
+RECENT_OVERHEAD_BYTES = 160
+"""What one of them takes besides its bytes: two objects and an entry of a dictionary."""
+
 LIVE_ROWS = 256
 """Rows of the log matched in one pass of the loop: about two milliseconds, then others have their turn."""
 

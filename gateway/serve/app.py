@@ -166,7 +166,7 @@ class Gateway:
     def forget(self) -> None:
         """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""
         self.push.forget()
-        self.nostr.intake.forget()
+        self.nostr.forget()
         pseudonym.cache_clear()
         self.relays.handshakes.recheck_all()
 

@@ -68,7 +68,8 @@ def frame_end(buffer: bytearray, at: int, bytes_max: int) -> int | None:
 
 def text_frame(*parts: bytes) -> bytes:
     """Frame a message, given in pieces of UTF-8, as a server sends it: in one frame, without a mask."""
-    return b"".join((_head(sum(map(len, parts))), *parts))
+    data = b"".join(parts)
+    return _head(len(data)) + data
 
 
 @lru_cache(FRAME_HEADS_KEPT)

@@ -51,6 +51,7 @@ from gateway.serve.ledger import Ledger
 from gateway.serve.live import LiveRows, Subscription
 from gateway.serve.membership import Membership
 from gateway.serve.metrics import Metrics
+from gateway.serve.recent import RecentPayloads
 from gateway.serve.refusals import Refusals
 from gateway.serve.shown import identities, shown
 from gateway.serve.socket import Socket
@@ -93,7 +94,7 @@ class NostrService:
         self.refusals = Refusals()
         self.verifier = Verifier()
         self.live = LiveRows(ledger, config.relay.private_kinds)
-        self.scan = EventScan(view)
+        self.scan, self.recent = EventScan(view), RecentPayloads(ledger.log)
         self.comparisons = Comparisons()
         closed = limits.membership == "invite"
         self.membership = Membership(config, clock, ledger, self.scan, INTERNAL) if closed else None
@@ -105,6 +106,11 @@ class NostrService:
         if found is None:
             found = self._accounts[address] = Account(self.address_budget)
         return found
+
+    def forget(self) -> None:
+        """Let go of what is kept in memory of events: some were erased."""
+        self.intake.forget()
+        self.recent.forget()
 
     def introduce(self, names: Callable[[str, str], bool]) -> None:
         """Tell how to know whether a URL (first) is that of a relay (its key, second)."""
@@ -333,7 +339,7 @@ class Connection:
         service, most = self._service, self._service.limits.search_events_max
         wide = msgspec.structs.replace(asked, limit=None)
         for page in service.scan.pages(self._grant.relay_key, [wide], seq_end, most, most, reader=reader):
-            for row, raw in shown(service.log, page, (asked,), reader):
+            for row, raw in shown(service.recent, page, (asked,), reader):
                 yield score(asked.search or (), stored_event(raw).content), row, raw
             await trio.lowlevel.checkpoint()
 
@@ -382,7 +388,7 @@ class Connection:
         pages = service.scan.pages(
             self._grant.relay_key, filters, service.view.position, most + 1, most + 1, reader=reader
         )
-        await self._comparing.begin(effect.sub_id, identities(service.log, pages, filters, reader), most)
+        await self._comparing.begin(effect.sub_id, identities(service.recent, pages, filters, reader), most)
 
     async def _send_page(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader
@@ -390,7 +396,7 @@ class Connection:
         """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
         frames: list[bytes] = []
         waiting = 0
-        for _, raw in shown(self._service.log, page, filters, reader):
+        for _, raw in shown(self._service.recent, page, filters, reader):
             frames.append(subscription.frame(raw))
             waiting += len(frames[-1])
             if waiting > STORED_BYTES:
