@@ -430,7 +430,9 @@ def open_log(
     except BaseException:
         store.close()
         raise
-    if finished is not None:  # what it appended is recovered as everything is
+    if finished is not None:  # what it appended is recovered as everything is; a tail that was cut is still to be told
         store.close()
+        torn = store.torn
         store = open_store(disk, os.fspath(directory), birth, segment_bytes_max=segment_bytes_max)
+        store.torn = torn or store.torn
     return Log(store, clock.now_ns, queue_records_max=queue_records_max, queue_bytes_max=queue_bytes_max, hop=hop)

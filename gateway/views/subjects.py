@@ -5,7 +5,7 @@
     token   every record that names a push token, notifications to it among others: FCM's, a subscription by its
             endpoint, APNs' in hex or base64, a Matrix pushkey
     nostr   a key's events, what was wrapped for it (NIP-59), its rows, its relay tokens, its wish to vanish (NIP-62),
-            what moderators said of it and what it said as one (NIP-86);
+            what moderators said of it and what it said as one (NIP-86), a relay's lists of members with it (NIP-43);
             or only what its own deletion requests took away (NIP-09)
     gone    what all authors asked to be gone by requests of their own (NIP-62, NIP-09)
 
@@ -43,6 +43,7 @@ from gateway.facts import (
 )
 from gateway.nostr.event import GIFT_WRAP, Event, indexed_tags, stored_event
 from gateway.nostr.key import npub, public_key
+from gateway.nostr.membership import ADDED, MEMBERS, REMOVED
 from gateway.push.target import identity, target_text
 from gateway.views.gone import GoneFinder, Requests
 from gateway.views.restating import Lists
@@ -179,6 +180,7 @@ def finder(subject: Subject) -> Finder:
 PUSH_KINDS = frozenset((Registered.kind, Deregistered.kind, Accepted.kind, Removed.kind))
 TARGET_KINDS = frozenset((Registered.kind, Deregistered.kind, Removed.kind))
 KEY_KINDS = frozenset((EventStored.kind, RowStored.kind, TokenIssued.kind, TokenRevoked.kind, Vanished.kind))
+TOLD_BY_RELAY = frozenset((ADDED, REMOVED, MEMBERS))  # a relay's own events about its members (NIP-43)
 Target = tuple[str, str, str]
 
 
@@ -386,6 +388,8 @@ class OfKey:
         if event.pubkey == self._pubkey:
             self.until_s = max(self.until_s, event.created_at)
             return True
+        if event.kind in TOLD_BY_RELAY:
+            return any(self._pubkey in tag[1:] for tag in event.tags)
         return event.kind == GIFT_WRAP and ("p", self._pubkey) in indexed_tags(event)
 
 

@@ -174,7 +174,7 @@ def keep(data: Path) -> None:
 def said(directory: Path) -> dict[str, Any]:
     """Open a copy of the fixture as the server does, and say what it holds: in figures, and as digests by version."""
     with open_log(directory, SystemClock()) as log, ExitStack() as stack:
-        views = open_views(log, directory / "views", VIEWS, refuse_unknown)
+        views = open_views(log, directory / "views", VIEWS, refuse_unknown, log_directory=directory / "log")
         for view in views.values():
             stack.enter_context(closing(view.db))
         records = [record for piece in log.read(0) for record in piece]

@@ -186,6 +186,21 @@ async def test_a_start_that_is_cut_off_while_it_finishes_is_finished_by_the_next
     assert number > 20
 
 
+async def test_a_start_that_finishes_an_erasure_also_tells_of_the_tail_that_it_cut() -> None:
+    disk = SimDisk()
+    await prepared(disk)
+    erasures.begin(disk, "/data", job())
+    last = max(name for name in disk.entries(LOG) if name.endswith(".evl"))
+    fd = disk.open(f"{LOG}/{last}")
+    disk.write(fd, b"\x83\x58\x50EVLF\x01 and no more", disk.size(fd))
+    disk.close(fd)
+    async with running(open_sim(disk, segment_bytes_max=SMALL)) as log:
+        await log.durable(log.next_seq)
+        kinds = [record.kind for record in everything(log)]
+        assert (kinds.count(chronicle.Recovered.kind), kinds.count(Erased.kind)) == (1, 1)
+        assert holding(disk) == set()
+
+
 async def test_followers_of_a_running_log_see_the_payloads_no_more() -> None:
     disk = SimDisk()
     async with running(open_sim(disk, segment_bytes_max=SMALL)) as log:

@@ -259,6 +259,17 @@ def test_what_moderators_said_of_a_key_and_what_it_said_as_one_are_found() -> No
     assert found(NostrKey(alice), given) == {0, 2, 3, 4, 6, 7}
 
 
+def test_a_relays_lists_of_members_go_with_a_member() -> None:
+    alice = pubkey(ALICE)
+    given = [
+        nostr(BOB, kind=13_534, tags=[["member", alice], ["member", pubkey(BOB)]]),
+        nostr(BOB, kind=13_534, tags=[["member", pubkey(BOB)]]),
+        nostr(BOB, kind=8_000, tags=[["p", alice]]),
+        nostr(BOB, kind=3, tags=[["p", alice]]),
+    ]
+    assert found(NostrKey(alice), given) == {0, 2}
+
+
 def test_what_authors_asked_to_be_gone_names_nobody() -> None:
     assert (what(Gone(Requests())), words(Gone(Requests()))) == ("gone", ())
     assert "authors" in described(Gone(Requests()))
