@@ -2,7 +2,7 @@
 
 Ids are spread evenly, so nothing says in which run one stands; without this every run would have to be read for every
 new id. A Bloom filter with all bits of a key in one word: a look is a shift, a table and a comparison, a tenth of a
-microsecond. Invariant: a key that was added passes; one that was not passes once in 150 times or more seldom.
+microsecond. Invariant: a key that was added passes; one that was not passes once in 400 times or more seldom.
 It takes the first eight bytes of a key as its hash, so these must be a hash, or a part of one.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from struct import unpack
 
 HASH_BYTES = 8
-KEYS_A_WORD = 4  # at most, of three bits each: 16 to 32 bits a key
+KEYS_A_WORD = 2  # at most, of three bits each: 32 to 64 bits a key
 _LOW = 0xFFF
 MASKS = [
     1 << (low & 63) | 1 << (low >> 6) | 1 << ((low & 63) * 5 + (low >> 6) * 11 + 17 & 63) for low in range(_LOW + 1)
@@ -33,7 +33,7 @@ def _hashes(keys: Sequence[bytes]) -> tuple[int, ...]:
 
 
 class Bloom:
-    """A filter for at most ``count`` keys: 2 to 4 bytes of memory each."""
+    """A filter for at most ``count`` keys: 4 to 8 bytes of memory each."""
 
     def __init__(self, count: int) -> None:
         bits = max(1, -(-count // KEYS_A_WORD) - 1).bit_length()

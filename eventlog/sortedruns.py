@@ -231,12 +231,6 @@ class SortedRuns:
         high += b"\xff" * (self._shape.width - len(high))
         return chain.from_iterable(source.between(low, high) for source in self._sources())
 
-    def next(self, low: bytes, high: bytes) -> bytes | None:
-        """Give the lowest key from ``low`` up to ``high``, or one that begins with it."""
-        high += b"\xff" * (self._shape.width - len(high))
-        firsts = (next(source.between(low, high), None) for source in self._sources())
-        return min((key for key in firsts if key is not None), default=None)
-
     def found(self, prefixes: Collection[bytes]) -> list[bytes]:
         """Give the keys of a hashed set that begin with one of these prefixes."""
         names = set(prefixes)

@@ -1,19 +1,26 @@
-"""The authors of stored events: each key's number, and the pseudonym that stands in the log for it.
+"""The authors of stored events: a number for each key, its pseudonym in the log, and the kinds that they write.
 
 Invariant: a number is given once, in the order of the log, and never to another key; the pseudonym is that of the
-first record of theirs. This module must not know events.
+first record of theirs. A kind that an author wrote once in a relay stays among theirs, whatever became of it.
+This module must not know events.
 """
 
 import sqlite3
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from gateway.limits.views import AUTHORS_CACHED_MAX
+from gateway.limits.views import AUTHOR_KINDS_CACHED_MAX, AUTHORS_CACHED_MAX
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS author (
         number INTEGER PRIMARY KEY, pubkey BLOB UNIQUE, pseudonym BLOB, deletes INTEGER);
+    CREATE TABLE IF NOT EXISTS author_kind (
+        relay INTEGER, author INTEGER, kind INTEGER, PRIMARY KEY (relay, author, kind)) WITHOUT ROWID;
 """
+
+Writes = tuple[int, int, int]
+"""Relay, author, kind: the numbers of who writes what where."""
 
 
 @dataclass(slots=True)
@@ -31,6 +38,7 @@ class Authors:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._kept: dict[str, Author] = {}
+        self._kinds: set[Writes] = set()  # those that are known to be in the table
 
     def of(self, pubkey: str) -> Author | None:
         """Look an author up by their hex key."""
@@ -58,6 +66,20 @@ class Authors:
         if not author.deletes:
             author.deletes = True
             self._db.execute("UPDATE author SET deletes = 1 WHERE number = ?", (author.number,))
+
+    def note_kinds(self, writes: AbstractSet[Writes]) -> None:
+        """Remember what kinds authors write: few are new, so hardly any event costs more than a look into a set."""
+        fresh = sorted(writes - self._kinds)
+        if fresh:
+            self._db.executemany("INSERT OR IGNORE INTO author_kind VALUES (?, ?, ?)", fresh)
+            if len(self._kinds) + len(fresh) > AUTHOR_KINDS_CACHED_MAX:
+                self._kinds.clear()
+            self._kinds.update(fresh)
+
+    def kinds(self, relay: int, author: int, most: int) -> list[int]:
+        """List the kinds that an author wrote in a relay, ``most`` at most."""
+        query = "SELECT kind FROM author_kind WHERE relay = ? AND author = ? LIMIT ?"
+        return [kind for (kind,) in self._db.execute(query, (relay, author, most))]
 
     def _keep(self, pubkey: str, author: Author) -> Author:
         if len(self._kept) >= AUTHORS_CACHED_MAX:

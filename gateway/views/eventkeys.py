@@ -85,11 +85,6 @@ def of_tag(key: bytes) -> bytes:
     return b"\4" + key + b"\0\0"
 
 
-def kind_in(key: bytes) -> int:
-    """Read the kind from a key under an author."""
-    return int.from_bytes(key[PREFIX_BYTES - 2 : PREFIX_BYTES], "big")
-
-
 def order_of(mark: Mark, seq: int) -> bytes:
     """Give what stands behind every prefix of an event."""
     tie = (_TOP - mark.tie).to_bytes(_ID_BYTES, "big")

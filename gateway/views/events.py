@@ -67,6 +67,7 @@ class EventsView(TableView):
     tables: ClassVar[tuple[str, ...]] = (
         "relay",
         "author",
+        "author_kind",
         "event",
         "address",
         "gone_id",
@@ -150,6 +151,10 @@ class EventsView(TableView):
     def author(self, pubkey: str) -> Author | None:
         """Look an author up; ``pseudonym`` is the subject that the next record of theirs must carry."""
         return self._authors.of(pubkey)
+
+    def kinds_of(self, relay: int, author: int, most: int) -> list[int]:
+        """List the kinds that an author wrote in a relay, ``most`` at most, whether or not any is left of each."""
+        return self._authors.kinds(relay, author, most)
 
     def select(self, columns: str, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """Give ``columns`` (constant SQL) of the rows that are there, in any order: many to a statement."""
@@ -287,6 +292,7 @@ class EventsView(TableView):
         fresh, self._fresh = self._fresh, FreshRows()
         if fresh.rows:
             self.db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", fresh.rows)
+            self._authors.note_kinds(fresh.writes)
             self._ids.add(fresh.ids)
             self.orders.add(fresh.keys, fresh.orders)
             self._counts.update([row[1] for row in fresh.rows])

@@ -10,6 +10,7 @@ from struct import Struct
 from eventlog.runs import STAMP_BYTES
 from gateway.nostr.event import Event, indexed_tags
 from gateway.views import eventkeys
+from gateway.views.authors import Writes
 from gateway.views.eventkeys import tag_key
 
 Row = tuple[int, int, int, int, int, int, int, bytes, int | None]
@@ -22,10 +23,11 @@ _TOP = 2**63 - 1
 
 
 class FreshRows:
-    """Rows, their names' prefixes in the index of ids, their orders, and their keys in order."""
+    """Rows, who writes what, the rows' prefixes in the index of ids, their orders, and their keys in order."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.writes: set[Writes] = set()
         self.prefixes: list[bytes] = []
         self.orders: list[bytes] = []
         self.keys: list[bytes] = []
@@ -42,6 +44,7 @@ class FreshRows:
         tie, half = _NUMBERS(name)
         row = (seq, relay, author, kind, event.created_at, _TOP - tie, _TOP - half, b"".join(tags), expires)
         self.rows.append(row)
+        self.writes.add((relay, author, kind))
         self.prefixes.append(name[8:] + relay.to_bytes(4, "big"))
         self.orders.append(order)
 
@@ -62,6 +65,7 @@ class FreshRows:
             if name not in seen:
                 seen.add(name)
                 left.rows.append(row)
+                left.writes.add(row[1:4])
                 left.prefixes.append(prefix)
                 left.orders.append(order)
         stamps = {order[-STAMP_BYTES:] for order in left.orders}

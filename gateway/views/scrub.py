@@ -44,7 +44,7 @@ OF_KEY = {
     "tokens": ("DELETE FROM issued WHERE subject = ?", "DELETE FROM subjects WHERE subject = ?"),
 }
 OF_KEY_WORDS = {"moderation": ("DELETE FROM rule WHERE instr(value || ' ' || reason, ?)",)}
-_AUTHORED = ("address", "gone_id", "gone_address")
+_AUTHORED = ("author_kind", "address", "gone_id", "gone_address")
 _AUTHOR = "(SELECT number FROM author WHERE pubkey = ?)"
 OF_KEY_BYTES = {
     "events": (

@@ -126,12 +126,9 @@ class Pair(RuleBasedStateMachine):
         assert sorted(self.alive(self.id.found(prefixes))) == sorted(self.alive(list(self.ids)))
 
     @invariant()
-    def what_lies_under_a_prefix_is_all_there_and_its_lowest_is_the_lowest(self) -> None:
+    def what_lies_under_a_beginning_is_all_there(self) -> None:
         wanted = sorted(key for key in self.keys if key[:2] == b"\1\0")
         assert sorted(self.alive(list(self.order.under(b"\1\0", b"\1\0")))) == self.alive(wanted)
-        lowest = self.order.next(b"\1\0", b"\1\0")
-        assert lowest in wanted if lowest is not None else not self.alive(wanted)
-        assert lowest is None or lowest <= min(self.alive(wanted), default=b"\xff")
 
 
 TestPair = Pair.TestCase
@@ -182,7 +179,7 @@ def test_a_walk_goes_on_in_order_whatever_is_merged_beneath_it(db: sqlite3.Conne
 
 
 def test_a_page_costs_as_much_at_every_depth_and_a_new_one_reads_no_old_run(db: sqlite3.Connection) -> None:
-    runs = grown(db, 4000)
+    grown(db, 4000)
     costs = []
     for depth in (0, 1000, 2000, 3900):
         fresh = SortedRuns(db, "order", WALKED, TINY)  # with nothing read
@@ -195,7 +192,6 @@ def test_a_page_costs_as_much_at_every_depth_and_a_new_one_reads_no_old_run(db: 
         )
         costs.append(len(statements))
     assert max(costs) <= 16, costs
-    assert runs.next(b"", b"\xff") == time_key(3998)
 
 
 def test_a_stream_that_ended_long_ago_is_found_by_one_look_into_each_run(db: sqlite3.Connection) -> None:

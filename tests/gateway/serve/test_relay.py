@@ -20,7 +20,7 @@ from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.serve.relay import NostrService
 from gateway.serve.shown import event_json
-from gateway.views import events, eventscan
+from gateway.views import events, eventscan, freshrows
 from gateway.views.events import EventsView
 from gateway.views.moderation import ModerationView
 from tests import oracles
@@ -391,7 +391,7 @@ async def test_rubbish_is_answered_never_a_crash(chunks: list[list[Any]]) -> Non
 
 
 async def test_tags_whose_hashes_meet_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (events, eventscan):
+    for module in (events, eventscan, freshrows):
         monkeypatch.setattr(module, "tag_key", lambda relay, letter, value: b"8 bytes.")
     async with bench() as here:
         one, two = (signed_fields(tags=[["t", value]]) for value in "ab")

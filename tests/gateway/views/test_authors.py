@@ -31,3 +31,14 @@ def test_who_deleted_once_is_known_to_delete_once_it_is_out_of_memory(known: Aut
     for key in KEYS[1:]:
         known.add(key, b"")
     assert [author.deletes for key in KEYS if (author := known.of(key))] == [True] + [False] * 8
+
+
+def test_the_kinds_that_somebody_writes_are_known_in_and_out_of_memory(
+    known: Authors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authors, "AUTHOR_KINDS_CACHED_MAX", 2)
+    for kind in (7, 1, 7, 9, 1):
+        known.note_kinds({(1, 2, kind), (1, 3, 5)})
+    assert known.kinds(1, 2, 10) == [1, 7, 9]
+    assert known.kinds(1, 2, 2) == [1, 7]
+    assert known.kinds(2, 2, 10) == []

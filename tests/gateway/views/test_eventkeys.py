@@ -39,7 +39,6 @@ def test_streams_have_prefixes_of_one_length_and_never_the_same() -> None:
     assert {len(prefix) for prefix in prefixes} == {eventkeys.PREFIX_BYTES}
     assert len(set(prefixes)) == len(prefixes)
     assert eventkeys.of_author_kind(1, 1, 65_535).startswith(eventkeys.of_author(1, 1))
-    assert eventkeys.kind_in(eventkeys.of_author_kind(1, 1, 65_535) + bytes(21)) == 65_535
 
 
 def test_a_tag_is_another_in_another_relay_and_under_another_letter() -> None:
