@@ -21,6 +21,7 @@ from gateway.client.station import Stored, stored_of
 
 BUFFER_BYTES = 1 << 20  # rows that wait to be written with one sync; live ones never wait
 LOT_EVENTS = 500  # of a file that is published, for one round of answers
+LOT_ROWS = 2_000
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -115,13 +116,13 @@ def lots_of(path: Path | None, start: int, *, rows: bool) -> Iterator[Lot]:
         if path is not None:
             file.seek(start, os.SEEK_SET)
         events: list[Stored] = []
-        at = start
+        at, size = start, LOT_ROWS if rows else LOT_EVENTS
         for line in file:
             at += len(line)
             text = line.strip()
             if text:
                 events.append(_stored(text, at - len(line), rows=rows))
-            if len(events) >= LOT_EVENTS:
+            if len(events) >= size:
                 yield Lot(events, at)
                 events = []
         if events:

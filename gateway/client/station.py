@@ -19,8 +19,8 @@ from gateway.client.bulk import Bulk, open_bulk
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.publishing import NO_BATCHES
 from gateway.limits.client import (
+    BULK_ROWS,
     PUBLISH_BATCH_CHARS,
-    PUBLISH_BATCH_ROWS,
     SYNC_ANSWER_S_MAX,
     SYNC_PAUSE_S,
     SYNC_PAUSES_MAX,
@@ -343,7 +343,7 @@ def _batches(events: Sequence[Stored]) -> Iterator[list[Stored]]:
     batch: list[Stored] = []
     size = 0
     for event in events:
-        if batch and (len(batch) >= PUBLISH_BATCH_ROWS or size + len(event.raw) > PUBLISH_BATCH_CHARS):
+        if batch and (len(batch) >= BULK_ROWS or size + len(event.raw) > PUBLISH_BATCH_CHARS):
             yield batch
             batch, size = [], 0
         batch.append(event)

@@ -20,6 +20,7 @@ from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.mediation import Mediator
 from gateway.client.paging import Pages
 from gateway.client.station import (
+    Comparison,
     NoComparison,
     RequestRefused,
     Station,
@@ -106,9 +107,11 @@ class _Way:
     async def _errand(self, lots: trio.MemoryReceiveChannel[list[bytes]]) -> None:
         async with lots:
             async for lot in lots:
-                found = await self._source.fetch({**self._sync.place, "ids": [one.hex() for one in lot]})
-                self._sync.tally.missing += len({one.hex() for one in lot} - {one.id for one in found})
-                await self.carry(found)
+                left = {one.hex() for one in lot}
+                while left and (found := await self._source.fetch({**self._sync.place, "ids": sorted(left)})):
+                    left -= {one.id for one in found}
+                    await self.carry(found)
+                self._sync.tally.missing += len(left)
 
     async def carry(self, events: Sequence[Stored]) -> None:
         """Publish events at the other relay, and count."""
@@ -224,6 +227,21 @@ class Sync:
             await self._compare({**asked, "until": middle})
             await self._compare({**asked, "since": middle + 1})
 
+    async def _mediate(self, ours: Comparison, theirs: Comparison, ways: Mapping[str, _Way]) -> None:
+        mediator, is_ours, answer = Mediator(), True, await _opened(ours, theirs)
+        for _ in range(SYNC_ROUNDS_MAX):
+            question, difference = mediator.hand_on(answer, is_ours=is_ours)
+            self.tally.rounds += 1
+            if "down" in ways:
+                await ways["down"].need(difference.ours_lacks)
+            if "up" in ways:
+                await ways["up"].need(difference.theirs_lacks)
+            if question is None:
+                return
+            is_ours = not is_ours
+            answer = await (ours if is_ours else theirs).ask(question)
+        raise RequestRefused("the comparison does not end")
+
     async def _compare_at_once(self, asked: Mapping[str, Any]) -> None:
         ways = self._ways()
         try:
@@ -231,25 +249,24 @@ class Sync:
                 for way in ways.values():
                     nursery.start_soon(way.errands)
                 async with self._ours.compare(asked) as ours, self._theirs.compare(asked) as theirs:
-                    mediator, is_ours = Mediator(), True
-                    question: bytes | None = mediator.first()
-                    for _ in range(SYNC_ROUNDS_MAX):
-                        if question is None:
-                            break
-                        answer = await (ours if is_ours else theirs).ask(question)
-                        question, difference = mediator.hand_on(answer, is_ours=is_ours)
-                        is_ours = not is_ours
-                        self.tally.rounds += 1
-                        if "down" in ways:
-                            await ways["down"].need(difference.ours_lacks)
-                        if "up" in ways:
-                            await ways["up"].need(difference.theirs_lacks)
-                    else:
-                        raise RequestRefused("the comparison does not end")
+                    await self._mediate(ours, theirs, ways)
                 for way in ways.values():
                     await way.last()
         except BaseExceptionGroup as group:
             raise first_of(group) from None
+
+
+async def _opened(ours: Comparison, theirs: Comparison) -> bytes:
+    """Open both at once, since taking a large set together takes a second; give the answer of ours."""
+    answers: list[bytes] = []
+
+    async def ask_ours() -> None:
+        answers.append(await ours.ask(Mediator.first()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_ours)
+        nursery.start_soon(theirs.ask, Mediator.first())
+    return answers[0]
 
 
 async def pages(source: Station, paging: Pages) -> AsyncIterator[list[Stored]]:
@@ -273,10 +290,10 @@ async def both(ours: Side, theirs: Side) -> AsyncIterator[tuple[Station, Station
 async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) -> None:
     """Keep two relays in step through cuts and restarts, for ever or ``once``.
 
-    Raises LineLost where the first connection cannot be made or, ``once``, was lost `TRIES_MAX` times without reaching
-    the end; RequestRefused where a relay does not take part. Cancelled, what was published stays.
+    Raises LineLost where the first connection cannot be made or, ``once``, was lost `TRIES_MAX` times with nothing
+    carried; RequestRefused where a relay does not take part. Cancelled, what was published stays.
     """
-    tries, was_level = 0, False
+    tries, carried, was_level = 0, 0, False
 
     def level() -> None:
         nonlocal tries, was_level
@@ -292,12 +309,13 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
                 await Sync(one, other, wanted).run(once=once, level=level)
                 return
         except LineLost as lost:
-            if (tries == 0 and not opened and not was_level) or (once and tries >= TRIES_MAX):
+            if (not opened and not was_level and not tries and not carried) or (once and tries >= TRIES_MAX):
                 raise
-            if lost.code == TOKEN_REFUSED and not was_level:
-                raise
+            carried, carried_before = wanted.tally.down + wanted.tally.up, carried
+            tries = 0 if carried > carried_before else tries + 1
+            if lost.code == TOKEN_REFUSED and tries > 1:
+                raise  # a new token was asked for, and is refused too
             wait_ms = back_off_ms(tries, wanted.clock.roll())
-            tries += 1
             wanted.tell(f"a connection is lost ({lost}); both are opened again in {wait_ms / 1000:.1f} s")
         except Malformed as why:
             raise RequestRefused(f"the other side's comparison is malformed: {why}") from None

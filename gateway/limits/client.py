@@ -50,10 +50,13 @@ wait for their answers on it; at the second it is closed, and goes on later from
 CLIENT_WRITE_BYTES = 262_144
 """Of many small messages, what one write takes."""
 
-SYNC_IDS = 250
+SYNC_IDS = 500
 SYNC_ERRANDS = 6
-"""Ids in one REQ of a synchronisation (below the usual limit of 500 results), and how many such lots are on their way
-in each direction at once: asked for, published, not yet answered."""
+"""Ids in one REQ of a synchronisation (the usual limit of results; where it is lower, the rest is asked for again), and
+how many such lots are on their way in each direction at once: asked for, published, not yet answered."""
+
+BULK_ROWS = 1_000
+"""Rows in one EVENTS of a stream of them, within `PUBLISH_BATCH_CHARS`: fewer frames are fewer commits."""
 
 SYNC_IDS_WAITING = 100_000
 """Ids found missing that wait to be fetched (10 MB): above, the comparison waits."""

@@ -143,10 +143,37 @@ class RowsView(TableView):
         """
         for space in self._spaces(relay_key, each, visible):
             behind = b""
-            while page := list(islice(self._by_time(relay_key, each, [space], behind), count)):
-                yield [(_LATEST - entry.age, entry.row_id) for entry in page]
-                last = page[-1]
-                behind = _ORDER.pack(last.age, last.row_id, last.kind << _SEQ_BITS | last.seq)
+            while True:
+                page, behind = self._page(relay_key, each, space, behind, count)
+                if page:
+                    yield page
+                if not behind:
+                    break
+
+    def _page(
+        self, relay_key: str, each: Filter, space: int, behind: bytes, count: int
+    ) -> tuple[list[tuple[int, bytes]], bytes]:
+        """Give a page of `identities`, and where the next begins (nowhere: it was the last). Of a million rows each
+        passes here, so this is `_by_time` spelled out: half the cost.
+        """
+        floor, kinds, unpack = self.floor(relay_key), each.kinds, _ORDER.unpack
+        page: list[tuple[int, bytes]] = []
+        for order in self._walk(each, [space], behind):
+            if order is None:
+                continue
+            age, row_id, last = unpack(order)
+            if last & _SEQ_MASK >= floor and (kinds is None or last >> _SEQ_BITS in kinds):
+                page.append((_LATEST - age, row_id))
+                if len(page) == count:
+                    return page, order
+        return page, b""
+
+    def _walk(self, each: Filter, spaces: Sequence[int], behind: bytes = b"") -> Iterator[bytes | None]:
+        """Walk what lies within a filter's times, the newest first; None where one might pause."""
+        lowest = b"" if each.until is None else (_LATEST - each.until).to_bytes(8, "big")
+        highest = b"\xff" * 8 if each.since is None else (_LATEST - each.since).to_bytes(8, "big")
+        until = highest + b"\xff" * (_ORDER.size - 8)
+        return self._times.walk([_SPACE.pack(space) for space in spaces], max(behind, lowest), until)
 
     def floor(self, relay_key: str) -> int:
         """Give the seq below which a relay has no rows: it was taken away then, or retention took them."""
@@ -178,7 +205,8 @@ class RowsView(TableView):
     def _by_ids(self, relay_key: str, each: Filter, spaces: Sequence[int]) -> Iterator[Entry]:
         wanted = {_hashed(space, row_id): row_id for space in spaces for row_id in each.ids or ()}
         floor, found = self.floor(relay_key), list[Entry]()
-        lowest, highest = _ages(each)
+        lowest = 0 if each.until is None else _LATEST - each.until
+        highest = _LATEST if each.since is None else _LATEST - each.since
         for key in self._ids.found(wanted):
             prefix, age, _, _, last = _IDS.unpack(key)
             entry = Entry(age, wanted[prefix], last >> _SEQ_BITS, last & _SEQ_MASK)
@@ -186,13 +214,11 @@ class RowsView(TableView):
                 found.append(entry)
         return iter(sorted(found))
 
-    def _by_time(self, relay_key: str, each: Filter, spaces: Sequence[int], behind: bytes = b"") -> Iterator[Entry]:
-        floor, (lowest, highest) = self.floor(relay_key), _ages(each)
-        after = max(behind, lowest.to_bytes(8, "big") if lowest else b"")
-        until = highest.to_bytes(8, "big") + b"\xff" * (_ORDER.size - 8)
-        for order in self._times.walk([_SPACE.pack(space) for space in spaces], after, until):
+    def _by_time(self, relay_key: str, each: Filter, spaces: Sequence[int]) -> Iterator[Entry]:
+        floor = self.floor(relay_key)
+        for order in self._walk(each, spaces):
             if order is None:
-                continue  # where it might pause
+                continue
             age, row_id, last = _ORDER.unpack(order)
             entry = Entry(age, row_id, last >> _SEQ_BITS, last & _SEQ_MASK)
             if entry.seq >= floor and (each.kinds is None or entry.kind in each.kinds):
@@ -305,9 +331,3 @@ def _hashed(space: int, row_id: bytes) -> bytes:
 
 def _seq_of(kept: Kept) -> int:
     return kept.seq
-
-
-def _ages(each: Filter) -> tuple[int, int]:
-    """Give the lowest and the highest age that a filter's times allow, both inclusive."""
-    lowest = 0 if each.until is None else _LATEST - each.until
-    return lowest, _LATEST if each.since is None else _LATEST - each.since

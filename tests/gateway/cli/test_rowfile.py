@@ -58,7 +58,7 @@ def test_a_cursor_of_another_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_in_lots_that_say_where_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cli.rowfile.LOT_EVENTS", 2)
+    monkeypatch.setattr("gateway.cli.rowfile.LOT_ROWS", 2)
     path = tmp_path / "rows"
     path.write_text("\n".join(map(json.dumps, ROWS)))
     lots = list(lots_of(path, 0, rows=True))
