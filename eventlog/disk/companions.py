@@ -2,7 +2,7 @@
 
 `look` comes before an audit's walk and says at which sizes it needs the tree's root; `disagreements` and `unlike_told`
 come after it. A snapshot is bound by its bookmark alone: whether its rows are what the records add up to, only folding
-them says (`eventlog.disk.viewcheck`). A witness's line is checked by who has the witness's key.
+them would say. A witness's line is checked by who has the witness's key.
 Nothing here writes, and what a running server replaces meanwhile is no damage.
 This module must not know frames or how a tree is walked: roots come in by size.
 """

@@ -1,22 +1,20 @@
 """``heliograph log replay``: the state as it was, folded anew in memory; nothing is sent and nothing is written."""
 
 import json
-import sqlite3
-from contextlib import ExitStack, closing
-from os.path import join
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.recovery import read_state
 from eventlog.disk.segments import Segments
-from eventlog.disk.snapshots import directory_of, names
+from eventlog.disk.snapshots import names
 from eventlog.disk.store import LOG_DIRECTORY
+from eventlog.disk.viewcheck import begun
 from eventlog.snapshot import candidates
-from eventlog.view import TableView, bookmark_of
+from eventlog.view import TableView
 from gateway.cli.log.opening import DATA, Instant, opened
 from gateway.cli.log.show import plain
 from gateway.errors import Unavailable
@@ -45,10 +43,7 @@ def replay(data: Path, at: tuple[int | None, int | None] | None, wanted: tuple[s
         log_directory = str(data / LOG_DIRECTORY)
         stop = _stop(segments, until_ns, last_seq)
         state = read_state(RealDisk(), log_directory)
-        views = [
-            _begun(stack, view, log_directory, segments, (origin.name, state.floor(view.kinds), stop))
-            for view in classes
-        ]
+        views = [_begun(stack, view, segments, (origin.name, state.floor(view.kinds), stop)) for view in classes]
         _fold(segments, views, stop)
         click.echo(json.dumps({"origin": origin.name, "records": stop, "views": _rows(views)}, ensure_ascii=False))
 
@@ -75,34 +70,15 @@ def _stop(segments: Segments, until_ns: int | None, last_seq: int | None) -> int
     return end
 
 
-def _begun(
-    stack: ExitStack, view: type[TableView], log_directory: str, segments: Segments, place: tuple[str, int, int]
-) -> TableView:
-    """Make a view that can be folded up to the moment: a new one, or from a snapshot where retention took its records.
-
-    Raises Unavailable where neither will do.
-    """
+def _begun(stack: ExitStack, view: type[TableView], segments: Segments, place: tuple[str, int, int]) -> TableView:
+    """Make a view that can be folded up to the moment, or raise Unavailable."""
     origin, floor, stop = place
-    if floor == 0:
-        return view(stack.enter_context(closing(sqlite3.connect(":memory:"))))
-    there = names(log_directory)
-    for name in candidates(there, view.name, floor=floor, size=stop):
-        db = stack.enter_context(closing(sqlite3.connect(":memory:")))
-        with closing(sqlite3.connect(_read_only(join(directory_of(log_directory), str(name))), uri=True)) as stored:
-            stored.backup(db)
-        root = segments.root_at(name.position)
-        if root is not None and bookmark_of(db) == (view.version, origin, name.position, root):
-            return view(db)
-    first = min(
-        (one.position for one in candidates(there, view.name, floor=floor, size=segments.end_seq)), default=None
-    )
+    if (found := begun(stack, view, segments, origin=origin, stop=stop, path=":memory:")) is not None:
+        return found
+    there = candidates(names(segments.directory), view.name, floor=floor, size=segments.end_seq)
+    first = min((one.position for one in there), default=None)
     way_on = "no snapshot of it is there" if first is None else f"the first that can be shown is record {first - 1}"
     raise Unavailable(f"retention took records before {floor} that the view {view.name!r} needs; {way_on}")
-
-
-def _read_only(path: str) -> str:
-    """Name a database so that SQLite writes nothing beside it."""
-    return f"file:{quote(path)}?mode=ro&immutable=1"
 
 
 def _fold(segments: Segments, views: list[TableView], stop: int) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from rich.console import Console
@@ -13,12 +14,14 @@ from eventlog.disk import audit
 from eventlog.disk.audit import Kept, Report
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.passage import Finding
-from eventlog.disk.store import LOG_DIRECTORY, read_origin
+from eventlog.disk.store import LOG_DIRECTORY, VIEW_DIRECTORY, read_origin
+from eventlog.disk.viewcheck import Checked, check_views
 from eventlog.errors import Absent, Corrupt
 from eventlog.limits import CHECKPOINT_BYTES_MAX
 from eventlog.origin import Origin
-from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log
+from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log, opened
 from gateway.errors import Unavailable
+from gateway.facts import refuse_unknown
 
 _KEPT_BYTES_MAX = 4 * CHECKPOINT_BYTES_MAX  # a proof has a checkpoint in it, and at most 64 hashes before that
 
@@ -41,7 +44,8 @@ _KEPT_BYTES_MAX = 4 * CHECKPOINT_BYTES_MAX  # a proof has a checkpoint in it, an
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that remembers what was done: an audit that was cut off goes on there.",
 )
-def verify(data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume: Path | None) -> None:
+@click.option("--views", is_flag=True, help="Also fold every view anew and compare it with its file.")
+def verify(*, data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume: Path | None, views: bool) -> None:
     """Check that every record is there as it was written.
 
     Where one is not: exit code 1, and the file and byte.
@@ -52,18 +56,47 @@ def verify(data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume: Pa
 
     A log that was rolled back, with its checkpoint, looks whole: only --against a checkpoint kept elsewhere shows it.
 
+    Views are derived and not part of the log. --views names one whose rows are not what the log says; deleting its
+    file with the server stopped is always safe. It takes as long as a first start, and room for all views twice
+    where TMPDIR points.
+
     \b
     Examples:
       heliograph log verify
       heliograph log verify --data /var/lib/heliograph --level crc
       heliograph log verify --against /mnt/elsewhere/checkpoint
       heliograph log verify --resume /tmp/audit.state
+      heliograph log verify --views
     """
     if resume is not None and data.resolve() in resume.resolve().parents:
         raise click.BadParameter("--resume names a file outside the data directory: an audit writes nothing there")
     checkpoints_kept, refused = _kept(kept, _origin(data) if kept else None)
     report = _report(data, level, jobs, checkpoints_kept, resume)
     _tell(report, refused, level)
+    if views:
+        _tell_views(_checked_views(data))
+
+
+def _checked_views(data: Path) -> Checked:
+    from gateway.serve.app import VIEWS  # noqa: PLC0415 - loads the whole server; only this option needs its views
+
+    with opened(data) as (origin, segments), TemporaryDirectory(prefix="heliograph-views-") as room:
+        try:
+            return check_views(
+                segments, str(data / VIEW_DIRECTORY), VIEWS, origin=origin.name, judge=refuse_unknown, room=room
+            )
+        except (Absent, FileNotFoundError) as changed:
+            raise Unavailable(f"{changed}: the log was rewritten while it was read; start again") from changed
+
+
+def _tell_views(checked: Checked) -> None:
+    for note in checked.notes:
+        click.echo(f"note: {note.path}: {note.what}")
+    for finding in checked.findings:
+        click.echo(f"damaged: {finding.path}: {finding.what}")
+    if checked.findings:
+        raise SystemExit(CHECK_FAILED)
+    click.echo(f"views: {len(checked.whole)} are what the log says")
 
 
 def _origin(data: Path) -> Origin | None:

@@ -1,11 +1,14 @@
 """A log is found whole or damaged, whether its server runs or not; damage is named."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from eventlog.disk.log import open_log
+from eventlog.disk.views import open_views
 from tests.eventlog.logs import running
-from tests.eventlog.words import said
+from tests.eventlog.words import WordsView, said
 from tests.fakes import FakeClock
 from tests.gateway.cli.log.calls import lines, run
 
@@ -73,3 +76,21 @@ async def test_an_audit_remembers_outside_the_data_directory_only(data: Path, tm
     state = tmp_path.parent / f"{tmp_path.name}.state"
     assert run("verify", "--data", str(data), "--resume", str(state)).exit_code == 0
     assert b"heliograph-audit" in state.read_bytes()
+
+
+async def test_views_are_folded_anew_where_it_is_asked_for(data: Path) -> None:
+    with open_log(data, FakeClock()) as log:
+        open_views(log, data / "views", [WordsView], log_directory=data / "log")["words"].db.close()
+    result = run("verify", "--data", str(data), "--views")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "views: 1 are what the log says")
+    path = data / "views" / "words.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE words SET times = times + 1")
+    assert run("verify", "--data", str(data)).exit_code == 0
+    result = run("verify", "--data", str(data), "--views")
+    assert result.exit_code == 1
+    assert f"damaged: {path}: the view's rows are not what the first 5 records add up to" in result.stdout
+    path.unlink()
+    result = run("verify", "--data", str(data), "--views")
+    assert result.exit_code == 0
+    assert f"note: {path}: not there" in result.stdout
