@@ -94,6 +94,8 @@ RUN_DEAD_MAX = 262_144
 ERASED_RANGES_MAX = 65_536
 # An erasure's job file: ranges for a tenth of ten million records, one apart from the other.
 ERASURE_JOB_BYTES_MAX = 24 * 1024 * 1024
+# Ranges in one job; what needs more is carried out as several erasures, one after the other.
+ERASURE_JOB_RANGES_MAX = 1_000_000
 
 # What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
 RETENTION_STEP_RECORDS = 2_048
@@ -112,4 +114,5 @@ assert FRAME_RECORDS_MAX <= 0xFFFF, "the count is 16 bits wide"
 assert QUEUE_RECORDS_MAX >= FRAME_RECORDS_MAX
 assert QUEUE_BYTES_MAX >= FRAME_BYTES_MAX
 assert ERASED_RANGES_MAX * 19 + 4_096 < PAYLOAD_BYTES_MAX
+assert ERASURE_JOB_RANGES_MAX * 19 + 65_536 < ERASURE_JOB_BYTES_MAX
 assert SEGMENT_HEAD_BYTES_MAX >= FRONTIER_MAX * 34 + ORIGIN_BYTES_MAX + 64

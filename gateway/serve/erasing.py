@@ -10,7 +10,7 @@ This module must not know who asks, or by which door.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from os.path import join, relpath
 from pathlib import Path
@@ -29,6 +29,7 @@ from eventlog.disk.recovery import read_state
 from eventlog.disk.store import LOG_DIRECTORY, VIEW_DIRECTORY
 from eventlog.disk.views import Judge
 from eventlog.disk.writer import Hop
+from eventlog.limits import ERASURE_JOB_RANGES_MAX
 from eventlog.record import Record
 from eventlog.retention import State
 from eventlog.snapshot import name_of
@@ -122,7 +123,8 @@ class Erasing:
             affected = self._affected(found.values())
             changed.update(view.name for view in affected)
             affected = await self._scrubbed(affected, subject, found)
-            torn += await self._carry_out(self._job(subject, asked, found, affected), affected, begun=False)
+            for job in self._jobs(subject, asked, found, affected):
+                torn += await self._carry_out(job, affected, begun=False)
             start = stop
         return Done(kinds.total(), dict(kinds), sorted(changed), torn)
 
@@ -157,12 +159,17 @@ class Erasing:
         wanted = set(kinds)
         return [view for view in self._ledger.views.values() if not wanted.isdisjoint(view.kinds)]
 
-    def _job(self, subject: Subject, asked: Asked, found: dict[int, str], affected: Sequence[TableView]) -> Job:
+    def _jobs(
+        self, subject: Subject, asked: Asked, found: Iterable[int], affected: Sequence[TableView]
+    ) -> Iterator[Job]:
+        """Put the seqs into as few jobs as hold their ranges."""
         files = [name for view in affected for name in refold.files_of(self._views, view.name)]
         files += self._snapshots(affected)
         drop = tuple(relpath(name, self._data) for name in files)
-        after = self._log.durable_size
-        return Job(erasures.VERSION, after, asked.by, asked.reason, what(subject), ranges_of(found), drop)
+        ranges = ranges_of(found)
+        for at in range(0, len(ranges), ERASURE_JOB_RANGES_MAX):
+            part, after = ranges[at : at + ERASURE_JOB_RANGES_MAX], self._log.durable_size
+            yield Job(erasures.VERSION, after, asked.by, asked.reason, what(subject), part, drop)
 
     def _snapshots(self, affected: Sequence[TableView]) -> list[str]:
         """Name the snapshots of these views."""

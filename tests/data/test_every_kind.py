@@ -1,4 +1,4 @@
-"""A log with every kind of record that there is opens, verifies, folds to the same state, and is shown, now and later."""
+"""A log with every kind of record that there is opens, verifies, folds to the same state, and is shown."""
 
 import json
 import shutil

@@ -17,7 +17,7 @@ from gateway.cli.log.group import command
 from gateway.config import Config
 from gateway.facts import EventStored, Heeded, Vanished, draft, event_draft, refuse_unknown
 from gateway.nostr.event import stored_form
-from gateway.serve import heeding
+from gateway.serve import erasing, heeding
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
 from gateway.serve.erasing import Asked, Erasing
@@ -53,8 +53,8 @@ async def heeding_over(data: Path) -> AsyncIterator[tuple[Ledger, Heeding]]:
         async with trio.open_nursery() as nursery:
             await nursery.start(log.run)
             await nursery.start(ledger.run)
-            erasing = Erasing(log, ledger, clock, data, judge=refuse_unknown)
-            yield ledger, Heeding(0.01, clock, log, ledger, erasing)
+            erases = Erasing(log, ledger, clock, data, judge=refuse_unknown)
+            yield ledger, Heeding(0.01, clock, log, ledger, erases)
             nursery.cancel_scope.cancel()
 
 
@@ -131,6 +131,21 @@ async def test_more_requests_than_a_round_takes_wait_for_the_next(
         await ledger.record([stored(BOB), *wish(BOB)])
         assert [(await heeds.round()) is not None for _ in range(3)] == [True, True, False]
         assert left(ledger) == [1, 4]
+
+
+async def test_what_does_not_fit_one_erasure_is_taken_by_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "ERASURE_JOB_RANGES_MAX", 2)
+    async with heeding_over(tmp_path) as (ledger, heeds):
+        for number in range(5):
+            await ledger.record([stored(ALICE, content=str(number)), stored(BOB, content=str(number))])
+        await ledger.record(wish())
+        done = await heeds.round()
+        assert done is not None
+        assert done.records == 5
+        assert left(ledger) == [1, 3, 5, 7, 9, 10]
+        assert rounds(ledger) == [Erased.kind] * 3 + [Heeded.kind]
 
 
 async def test_a_log_without_requests_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
