@@ -302,7 +302,7 @@ class Connection:
             self._socket.send(wire.eose(sub_id))
             self._socket.send_frames(subscription.catch_up())
             return
-        for page in service.scan.pages(
+        pages = service.scan.pages(
             relay_key,
             filters,
             subscription.seq_start,
@@ -310,12 +310,16 @@ class Connection:
             limits.limit_max,
             reader=reader,
             ending=ending,
-        ):
+        )
+        for number, page in enumerate(pages):
+            if number:
+                await self._socket.flushed()
             await self._send_page(subscription, page, filters, reader)
             if not self._socket.is_open:
                 return
         self._socket.send(wire.eose(sub_id, *HINTS[ending.is_whole]))
         self._socket.send_frames(subscription.catch_up())
+        await self._socket.flushed()  # here, not behind the last page: that and its EOSE are one write
 
     async def _search(self, subscription: Subscription, filters: Sequence[Filter], reader: Reader) -> None:
         """Send what a search finds, the best first (NIP-50): each filter by itself, each event once."""
@@ -404,4 +408,3 @@ class Connection:
                 await self._socket.flushed()
                 frames, waiting = [], 0
         self._socket.send_frames(frames)
-        await self._socket.flushed()

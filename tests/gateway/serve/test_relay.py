@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
-from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX
+from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
 from gateway.nostr.info import Presentation
 from gateway.nostr.signature import Claim
@@ -330,7 +330,8 @@ async def test_a_restart_finds_what_was_acknowledged() -> None:
 
 async def test_a_reader_that_falls_behind_while_stored_rows_are_sent_is_cut_with_a_reason() -> None:
     async with bench(Relay(content_chars_max=120_000)) as here:
-        await here.publish(signed_fields())
+        stored = STORED_BYTES // 100_000 + 1  # more than is sent before the reader is waited for
+        await here.publish(*(signed_fields(content=f"stored {number}".ljust(100_000)) for number in range(stored)))
         socket = here.connect()
         socket.reads = False
         socket.say(["REQ", "x", {}])
