@@ -70,6 +70,7 @@ class Turns:
         self._flying: Counter[str] = Counter()
         self._due = 0  # in memory, in all lanes
         self._unread: set[tuple[str, str]] = set()  # lanes whose source may hold more
+        self._resting: dict[tuple[str, str], int] = {}  # lanes that are passed over, each until a time (ms)
 
     @property
     def are_due(self) -> bool:
@@ -108,6 +109,19 @@ class Turns:
                     self._flying[found.tenant] += 1
                     return found
         return None
+
+    def rest(self, tenant: str, project: str, until_ms: int) -> None:
+        """Pass over a tenant's deliveries in a project until then."""
+        self._resting[tenant, project] = until_ms
+
+    def rested_ms(self, now_ms: int) -> int | None:
+        """When the next lane that rests is no longer passed over; None where none rests any more."""
+        if self._resting:
+            self._resting = {lane: until_ms for lane, until_ms in self._resting.items() if until_ms > now_ms}
+        return min(self._resting.values(), default=None)
+
+    def _rests(self, tenant: str, project: str, now_ms: int) -> bool:
+        return bool(self._resting) and self._resting.get((tenant, project), 0) > now_ms
 
     def landed(self, delivery: Delivery) -> None:
         """Give back the connection of a delivery that was handed out."""
@@ -166,7 +180,7 @@ class Turns:
         for _ in range(len(ring)):
             tenant = ring[0]
             lane = self._lanes[tenant, project]
-            if self._flying[tenant] >= self._share:
+            if self._flying[tenant] >= self._share or self._rests(tenant, project, now_ms):
                 ring.rotate(-1)
                 continue
             if not lane.due and lane.more:

@@ -7,6 +7,7 @@ not settled when the last run ended is found in the outbox at the start. A proje
 breaker, and comes back slowly. This module must not know requests, signatures, HTTP, or what a way out speaks.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -22,13 +23,15 @@ from gateway.limits.push import (
     DEVICE_PER_MINUTE,
     DEVICES_BRAKED_MAX,
     RAMP_BACKLOG,
+    RATE_KEYS_MAX,
     RETRY_MS_MIN,
     SWEEP_S,
+    TENANT_ERRORS_PER_MINUTE,
 )
 from gateway.push.breaker import STATES, Breaker
 from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
-from gateway.push.fcm import Transient
+from gateway.push.fcm import Failed, Gone, Mismatched, Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
 from gateway.push.target import identity
 from gateway.push.tenantclass import TenantClasses
@@ -42,6 +45,7 @@ from gateway.serve.wayout import NotNow, WayOut
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 
+FCM_KINDS = ("token", "fid")
 TEXTS_MAX = 4096  # notifications whose text is kept at hand between acceptance and sending
 UNSETTLED_MAX = 2048  # outcomes waiting for the disk; beyond, nothing more is sent
 DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
@@ -87,6 +91,7 @@ class Dispatcher:
         self._probes: dict[str, int] = {}  # by project, the accepted seq of its last probe
         self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
         self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
+        self._refused: LRUCache[tuple[str, str], float] = LRUCache(RATE_KEYS_MAX)  # each lane's are paid for so far (s)
         self._alarms = Alarms()
         self._settler = Settler(ledger, clock, self._figures, self._alarms)
         self._nursery: trio.Nursery | None = None
@@ -227,7 +232,7 @@ class Dispatcher:
     def _quiet_s(self, now_ms: int) -> float:
         """Seconds until something may become due by itself."""
         times = [breaker.next_ms(now_ms) for breaker in self.breakers.values()] if self._turns.are_due else []
-        times.append(self._outbox.next_ripe_ms(now_ms))
+        times += [self._outbox.next_ripe_ms(now_ms), self._turns.rested_ms(now_ms)]
         return min([(time_ms - now_ms) / 1000 + 0.001 for time_ms in times if time_ms is not None], default=SWEEP_S)
 
     def _sweep(self, now_ms: int) -> None:
@@ -308,6 +313,8 @@ class Dispatcher:
         began = trio.current_time()
         verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
         self._figures.sent(delivery.target_kind, trio.current_time() - began)
+        if isinstance(verdict, Gone | Failed | Mismatched) and delivery.target_kind in FCM_KINDS:
+            self._charge(delivery)
         if isinstance(verdict, Transient) and verdict.scope == "project":
             self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
         state = self._projects[delivery.project]
@@ -315,6 +322,18 @@ class Dispatcher:
         if isinstance(decision.fact, Settled):
             self._figures.waited(delivery.tenant, text.accepted_ms, now_ms)
         return decision
+
+    def _charge(self, delivery: Delivery) -> None:
+        """Count what FCM refused for a tenant: refusals use up the quota that all tenants share.
+
+        Each is paid for with its share of a minute, a minute's worth ahead; also those that were under way already.
+        """
+        lane, now_s = (delivery.tenant, delivery.project), trio.current_time()
+        paid_s = max(self._refused.get(lane, -math.inf), now_s - 60) + 60 / TENANT_ERRORS_PER_MINUTE
+        self._refused[lane] = paid_s
+        if paid_s > now_s:
+            self._turns.rest(*lane, self._clock.now_ms() + int((paid_s - now_s) * 1000) + 1)
+            self._timing.unpark_all()
 
     def _device_wait_s(self, device: int) -> float:
         now_s = trio.current_time()

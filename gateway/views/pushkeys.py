@@ -17,7 +17,8 @@ from gateway.limits.ways import PUSHKEY_HELD_DAYS, PUSHKEYS_GONE_MS
 from gateway.push.matrix import TENANT, is_matrix
 
 DAY_MS = 86_400_000
-_HEAD_BYTES = 4  # of CBOR before the tenant's text: an array, and a text of up to 64 KiB
+_TENANT = TENANT.encode()
+_TENANT_ENDS = SALT_BYTES + 4 + len(_TENANT)  # CBOR's head of an array, and of a text of up to 64 KiB, before it
 
 
 class PushkeysView(TableView):
@@ -86,5 +87,4 @@ class PushkeysView(TableView):
 
 def _may_be_matrix(record: Record) -> bool:
     """Whether a notification may be of the Matrix door: most are not, and need not be decoded to know."""
-    head = record.payload or b""
-    return TENANT.encode() in head[SALT_BYTES : SALT_BYTES + _HEAD_BYTES + len(TENANT)]
+    return record.payload is not None and _TENANT in record.payload[SALT_BYTES:_TENANT_ENDS]

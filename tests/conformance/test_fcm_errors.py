@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 import trio
 
-from gateway.facts import Deferred, DeliveredTogether, Fact, Removed, Settled, fact_of
+from gateway.facts import Deferred, Fact, Removed, Settled, fact_of
 from gateway.serve.fake_fcm import FAILURES
 from gateway.views.devices import DevicesView
 from tests.gateway.serve.test_push import TAKOS, Gateway, gateway, now
@@ -59,7 +59,7 @@ TABLE = {
 
 
 def facts(g: Gateway) -> list[Fact]:
-    kinds = (Settled.kind, DeliveredTogether.kind, Deferred.kind, Removed.kind)
+    kinds = (Settled.kind, Deferred.kind, Removed.kind)
     return [fact for record in g.log.records if record.kind in kinds and (fact := fact_of(record))]
 
 

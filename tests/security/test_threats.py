@@ -135,6 +135,7 @@ Who reaches whom:
 - Another's backlog, and a device that gets too many
     tests/gateway/serve/test_dispatch.py::test_a_backlog_of_100_000_delays_another_tenants_push_by_less_than_a_second
     tests/gateway/serve/test_dispatch.py::test_one_device_gets_240_a_minute_and_the_rest_later
+    tests/gateway/serve/test_dispatch.py::test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more
     tests/gateway/serve/test_dispatch.py::test_a_tenant_whose_sends_hang_leaves_room_for_others
     tests/conformance/test_register.py::test_beyond_64_devices_the_least_recently_registered_goes
 - Devices that are dead, or logged out, and what still waits for them

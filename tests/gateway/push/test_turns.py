@@ -176,3 +176,17 @@ def test_nothing_is_handed_out_twice_and_all_is_handed_out_in_the_end(steps: lis
         left.remove(found.key)
         crowd.turns.landed(found)
     assert not left
+
+
+def test_a_lane_that_rests_is_passed_over_until_its_time_and_others_are_not() -> None:
+    turns = Turns(Pending(), slots=4)
+    for seq, (tenant, project) in enumerate((("a", "p"), ("b", "p"), ("a", "q"))):
+        turns.offer(delivery(seq, tenant, project))
+    turns.rest("a", "p", 500)
+    assert turns.rested_ms(0) == 500
+    found = [turns.next(499) for _ in range(3)]
+    assert {(one.tenant, one.project) for one in found if one} == {("b", "p"), ("a", "q")}
+    late = turns.next(500)
+    assert late is not None
+    assert (late.tenant, late.project) == ("a", "p")
+    assert turns.rested_ms(500) is None

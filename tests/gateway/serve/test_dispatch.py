@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import pytest
 import trio
 import trio.testing
 
@@ -25,6 +26,7 @@ from gateway.facts import (
 from gateway.push.content import Content
 from gateway.push.fcm import Braked, Delivered, Failed, Forbidden, Gone, Mismatched, Transient, Verdict
 from gateway.push.turns import Delivery
+from gateway.serve import dispatch
 from gateway.serve.dispatch import TAKEN_ALONG, Dispatcher
 from gateway.serve.fcm import TokenUnavailable
 from gateway.serve.ledger import Ledger
@@ -474,3 +476,21 @@ async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wa
             assert not dispatcher.is_stopped(["p", "q"])
             assert fcm.targets == ["first"]
             nursery.cancel_scope.cancel()
+
+
+async def test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "TENANT_ERRORS_PER_MINUTE", 60)
+    fcm = Script(lambda target: Failed("invalid-argument") if target.startswith("bad") else Delivered())
+    async with world(fcm, slots=10) as w:
+        await w.ledger.record([w.accepted(*(f"bad{n}" for n in range(400)), tenant="evil")])
+        await w.ledger.record([w.accepted(*(f"good{n}" for n in range(400)), tenant="fine")])
+        await w.ledger.record([w.accepted("elsewhere", tenant="evil", project="q")])
+        await trio.sleep(60)
+        refused = [at for at, target in fcm.sent if target.startswith("bad")]
+        assert 100 <= len(refused) <= 140, "60 at once, and one a second"
+        assert {"elsewhere", *(f"good{n}" for n in range(400))} <= set(fcm.targets)
+        assert max(at for at, target in fcm.sent if target.startswith("good")) < 10
+        await trio.sleep(600)
+        assert w.queued == 0, "nothing is lost but time"
