@@ -266,7 +266,9 @@ def messages(path: str, scope: str, nothing: dict[str, Any]) -> Callable[[Live, 
         try:
             frames.text(data.decode("utf-8", "replace").encode())
             for frame in frames.settle(nothing):
-                assert frame[0] in {"OK", "EVENT", "EOSE", "CLOSED", "NOTICE", "AUTH"}, frame
+                assert frame[0] in {"OK", "EVENT", "EOSE", "CLOSED", "NOTICE", "AUTH", "COUNT", "NEG-MSG", "NEG-ERR"}, (
+                    frame
+                )
         except Closed as closed:
             meant(closed)
             count = 0

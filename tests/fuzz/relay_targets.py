@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.config import Mirror
 from gateway.errors import ApiRefused, NostrRefused, SocketRefused
+from gateway.negentropy import neg_error
 from gateway.nostr import event, message
 from gateway.nostr.filter import parse_filter
 from gateway.replication import filter as replication_filter
@@ -45,6 +46,11 @@ MESSAGES = (
     ["EVENT", ROW],
     ["REQ", "repl", RELAY_FILTER],
     ["AUTH", "token"],
+    ["COUNT", "sub", FILTERS[0]],
+    ["NEG-OPEN", "neg", FILTERS[1], "6100000200"],
+    ["NEG-OPEN", "rows", RELAY_FILTER, "61"],
+    ["NEG-MSG", "neg", "61000001" + "ab" * 16],
+    ["NEG-CLOSE", "neg"],
 )
 REGISTRATION: dict[str, Any] = {
     "relayKey": RELAY_KEY,
@@ -70,7 +76,16 @@ REFRESH = {"relayKey": RELAY_KEY, "token": "a.b", "ttlSeconds": 60.0}
 REVOKE = {"relayKey": RELAY_KEY, "pubkey": None, "reason": "gone"}
 CLAIMS = token.Claims(NOW_MS + 1, NOW_MS, None, "auth-1", RELAY_KEY, "relay-access", 1)
 TOKEN = token.mint(KEY, CLAIMS)
-KINDS = (message.Publish, message.Request, message.Close, message.Replication, message.BadEvent, message.BadRequest)
+KINDS = (
+    message.Authenticate,
+    message.Close,
+    message.Count,
+    message.NegClose,
+    message.NegMessage,
+    message.NegOpen,
+    message.Replication,
+    message.Request,
+)
 
 
 def text_of(data: bytes) -> str:
@@ -93,6 +108,8 @@ def nostr_message(data: bytes) -> object:
             message.ok(event_id, False, reason).encode()
         case message.BadRequest(sub_id, reason):
             message.closed(sub_id, reason).encode()
+        case message.BadComparison(sub_id, reason):
+            neg_error(sub_id, reason).encode()
         case message.Malformed(text):
             message.notice(text).encode()
         case message.Publish(published):
