@@ -50,6 +50,7 @@ ALL_RELAYS = "ALL_RELAYS"
 NOBODY = Sender()
 NO_RULES = Rules()
 STORED: Verdict = (True, "")
+BARRED: Verdict = (False, "blocked: its author, or whom it is for, was erased here")
 FORGED: Verdict = (False, "invalid: the signature does not verify")
 LOG_FAILED: Verdict = (False, "error: the log takes no records now")
 
@@ -151,7 +152,7 @@ class Intake:
             elif standing is not Standing.KNOWN and self._writes_too_fast(event.pubkey, now_ms):
                 verdicts.append((False, "rate-limited: this key writes too fast"))
             elif standing is not Standing.KNOWN and self.is_barred(relay_key, event):
-                verdicts.append(ANSWERS[Standing.VANISHED])
+                verdicts.append(BARRED)
             else:
                 verdicts.append(None if keeping(event.kind) is Keeping.NONE else ANSWERS.get(standing))
         return verdicts
@@ -259,7 +260,7 @@ class Intake:
     def _outcome(self, relay_key: str, event: Event) -> Verdict:
         """Say what became of a recorded event: a deletion or a newer version may have been in flight beside it."""
         if self.is_barred(relay_key, event):
-            return ANSWERS[Standing.VANISHED]
+            return BARRED
         if self.contested(event):
             standing = self._view.standing(relay_key, event)
             return STORED if standing is Standing.KNOWN else ANSWERS.get(standing, STORED)
