@@ -70,7 +70,7 @@ def outage(seconds: int, *, kill: bool) -> Outage:
             raise SystemExit(f"{accepted} of {len(ids)} queued: {answers[-1]!r}")
         gateway.ask("/fail", b"")
         taken, before, settled = _coming_back(gateway, accepted, kill=kill)
-        sent = gateway.sent()
+        sent = [one["message"] for one in gateway.sent()]
     return _weighed(ids, sent, taken, _again(sent[before:], settled) if kill else 0)
 
 
@@ -135,21 +135,30 @@ def per_second(taken: list[tuple[float, int]]) -> Mapping[int, float]:
     return {second: by_second[second] for second in range(int(taken[-1][0]) + 1)}
 
 
-def crowd(queued: int) -> list[float]:
-    """How long another tenant's single pushes take, post to answer, until half of one tenant's backlog left; seconds.
+@dataclass(frozen=True, slots=True)
+class Singles:
+    """Single pushes past a crowd: seconds from each post until FCM had it, and until it was answered."""
 
-    The answer comes when FCM took the push and that is durable; one that says otherwise ends the bench.
-    """
+    left_s: list[float]
+    answered_s: list[float]
+
+
+def crowd(queued: int) -> Singles:
+    """Send another tenant's single pushes, until half of one tenant's backlog has left."""
     busy, other = Takos("busy.example"), Takos("other.example")
+    posted: dict[str, float] = {}
+    answered: list[float] = []
     with _crowded(busy, other, queued) as gateway:
-        clients, took = connected(gateway.url, 1), list[float]()
-        while (left := queued + len(took) - gateway.count()) > queued // 2:
-            answers, seconds = drive(clients, [other.webhook("user0")])
-            if json.loads(answers[0]).get("delivered") != 1:
-                raise SystemExit(f"not delivered at once, with {left} waiting: {answers[0]!r}")
-            took += seconds
+        clients = connected(gateway.url, 1)
+        while gateway.count() < queued // 2:
+            id_ = f"single-{len(posted)}"
+            request = other.webhook("user0", id_)
+            posted[id_] = time.time()
+            answered += drive(clients, [request])[1]
             time.sleep(PUSH_PAUSE_S)
-    return took
+        sent = gateway.sent()
+    at = {one["message"]["data"]["notification_id"]: one["at_ms"] / 1000 for one in sent}
+    return Singles([at.get(id_, float("inf")) - posted_s for id_, posted_s in posted.items()], answered)
 
 
 @contextmanager

@@ -173,13 +173,17 @@ class Report:
 
     def crowd(self, queued: int) -> None:
         """How soon a single push leaves behind another tenant's backlog."""
-        took = outage.crowd(queued)
-        worst_s, middle_s = max(took), statistics.median(took)
+        pushes = outage.crowd(queued)
+        told = [
+            f"{what} after {statistics.median(took) * 1e3:.0f} ms, at most {max(took) * 1e3:.0f}"
+            for what, took in (("left", pushes.left_s), ("answered", pushes.answered_s))
+        ]
         name = f"one tenant has {queued:,} queued, another's single push leaves within 1 s"
-        found = f"median {middle_s * 1e3:.0f} ms, at most {worst_s * 1e3:.0f} ms, of {len(took)}"
-        self.goal(name, holds=worst_s < LEAVES_S_MAX, found=found)
-        series = {"post to answer": [one * 1e3 for one in took]}
-        self.charts.append(plot.line_chart(name, "ms", range(len(took)), series))
+        found = f"{', '.join(told)}, of {len(pushes.left_s)}"
+        self.goal(name, holds=max(pushes.left_s) < LEAVES_S_MAX, found=found)
+        times = {"left": pushes.left_s, "answered": pushes.answered_s}
+        series = {what: [one * 1e3 for one in took] for what, took in times.items()}
+        self.charts.append(plot.line_chart(name, "ms since it was posted", range(len(pushes.left_s)), series))
 
 
 def main() -> None:

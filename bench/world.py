@@ -66,9 +66,9 @@ class World:
         return int(self.ask("/count"))
 
     def sent(self) -> list[dict[str, Any]]:
-        """The sends that the fake took, in order."""
+        """The sends that the fake took, in order: ``message``, and ``at_ms``."""
         sent: list[dict[str, Any]] = json.loads(self.ask("/sent"))["sent"]
-        return [one["message"] for one in sent if one["status"] == 200]
+        return [one for one in sent if one["status"] == 200]
 
     def settled(self, wanted: int) -> None:
         """Wait until the fake has taken so many sends, and no more: some answers say that they are still queued."""

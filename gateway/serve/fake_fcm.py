@@ -107,6 +107,7 @@ class Fake:
     sent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=SENT_MAX))
     count: int = 0
     tries: Counter[str] = field(default_factory=Counter)
+    clock: SystemClock = field(default_factory=SystemClock)
 
     def fail(self, spec: str) -> None:
         """Fail all sends: ``name`` for ever, ``name:3`` three times, "" no more."""
@@ -166,9 +167,8 @@ class Fake:
             return FAILURES["invalid-argument"]
         reply = wrong or self._failure(message) or self._taken(project)
         self.count += reply.status == 200
-        self.sent.append(
-            {"project": project, "message": message, "validate_only": validate_only, "status": reply.status}
-        )
+        sent = {"project": project, "message": message, "validate_only": validate_only, "status": reply.status}
+        self.sent.append(sent | {"at_ms": self.clock.now_ms()})
         if reply.status == 401:
             self.tokens.clear()
         return reply
