@@ -97,28 +97,37 @@ def _matrix(event: MatrixEvent) -> bytes:
 
 
 def _alert(event: MatrixEvent) -> dict[str, Any] | None:
+    """The localised alert, by the keys that Sygnal gave to Matrix apps; None where nothing is told but counts."""
     texts = event.texts
     sender = texts.get("sender_display_name") or texts.get("sender", "")
     room = texts.get("room_name") or texts.get("room_alias", "")
-    body = texts.get("content_body", "")
-    if not sender:
-        return {"loc-key": "SINGLE_UNREAD", "loc-args": []} if "event_id" in texts else None
-    if event.is_target and (texts.get("type"), texts.get("membership")) == ("m.room.member", "invite"):
-        named = {"loc-key": "USER_INVITE_TO_NAMED_ROOM", "loc-args": [sender, room]}
-        return named if room else {"loc-key": "USER_INVITE_TO_CHAT", "loc-args": [sender]}
-    if texts.get("type") not in ("m.room.message", "m.room.encrypted", "m.call.invite"):
-        return {"loc-key": "MSG_FROM_USER", "loc-args": [sender]}
-    if texts.get("type") == "m.call.invite":
-        return {"loc-key": "VOICE_CALL_FROM_USER", "loc-args": [sender]}
-    match bool(room), bool(body):
-        case True, True:
-            return {"loc-key": "MSG_FROM_USER_IN_ROOM_WITH_CONTENT", "loc-args": [sender, room, body]}
-        case True, False:
-            return {"loc-key": "MSG_FROM_USER_IN_ROOM", "loc-args": [sender, room]}
-        case False, True:
-            return {"loc-key": "MSG_FROM_USER_WITH_CONTENT", "loc-args": [sender, body]}
+    key, args = "MSG_FROM_USER", [sender]
+    match texts.get("type"):
+        case _ if not sender:
+            key, args = "SINGLE_UNREAD", []
+        case "m.room.message" | "m.room.encrypted":
+            key, args = _message(sender, room, texts.get("content_body", ""), texts.get("content_msgtype", ""))
+        case "m.call.invite":
+            key = "VIDEO_CALL_FROM_USER" if "m=video" in str(event.rest.get("offer")) else "VOICE_CALL_FROM_USER"
+        case "m.room.member" if event.is_target and texts.get("membership") == "invite":
+            key, args = ("USER_INVITE_TO_NAMED_ROOM", [sender, room]) if room else ("USER_INVITE_TO_CHAT", [sender])
         case _:
-            return {"loc-key": "MSG_FROM_USER", "loc-args": [sender]}
+            pass  # of a type that nobody here knows, but a push rule let it through
+    return {"loc-key": key, "loc-args": args} if sender or event.is_about_event else None
+
+
+def _message(sender: str, room: str, body: str, msgtype: str) -> tuple[str, list[str]]:
+    """The key of a message, and what is put into its sentence."""
+    where, named = ("_IN_ROOM", [room]) if room else ("", [])
+    if not body:
+        return f"MSG_FROM_USER{where}", [sender, *named]
+    match msgtype:
+        case "m.image":
+            return f"IMAGE_FROM_USER{where}", [sender, body, *named]
+        case "m.emote":
+            return f"ACTION_FROM_USER{where}", [*named, sender, body]
+        case _:
+            return f"MSG_FROM_USER{where}_WITH_CONTENT", [sender, *named, body]
 
 
 def _reason(body: bytes) -> str:

@@ -27,6 +27,7 @@ from gateway.push.bucket import Buckets
 from gateway.push.envelope import Envelope, Event, Registration, event, registration
 from gateway.push.es256 import PublicKey, signature_bytes, verifies
 from gateway.push.inquiry import inquiry
+from gateway.push.matrix import is_matrix
 from gateway.push.plan import judge_title
 from gateway.push.target import identity
 from gateway.push.tenant import SECRET_NEVER, Directory, Signer
@@ -287,10 +288,15 @@ class PushService:
         told: list[dict[str, Any]] = []
         for one in self._tenancy.overview():
             await trio.lowlevel.checkpoint()  # there may be thousands
-            pinned = self._directory.is_pinned(one["tenant"])
-            domain = self._directory.domain(one["tenant"])
-            told.append(one | {"document": {"state": "pinned"} if pinned else self._documents.standing(domain)})
+            told.append(one | {"document": self._standing(one["tenant"])})
         return told
+
+    def _standing(self, tenant: str) -> dict[str, object]:
+        if is_matrix(tenant):
+            return {"state": ""}  # apps have none
+        if self._directory.is_pinned(tenant):
+            return {"state": "pinned"}
+        return self._documents.standing(self._directory.domain(tenant))
 
     # -- what both share ----------------------------------------------------------------------------------------------
 

@@ -101,6 +101,10 @@ def test_counts_alone_are_a_badge_and_show_no_alert_of_the_devices_own() -> None
         ({"type": "m.room.member", "membership": "join"}, "MSG_FROM_USER"),
         ({"type": "m.room.encrypted", "content_body": ""}, "MSG_FROM_USER_IN_ROOM"),
         ({"type": "org.example.poll"}, "MSG_FROM_USER"),
+        ({"content_msgtype": "m.image"}, "IMAGE_FROM_USER_IN_ROOM"),
+        ({"content_msgtype": "m.image", "room_name": ""}, "IMAGE_FROM_USER"),
+        ({"content_msgtype": "m.emote"}, "ACTION_FROM_USER_IN_ROOM"),
+        ({"content_msgtype": "m.emote", "room_name": ""}, "ACTION_FROM_USER"),
         ({"type": "m.call.invite"}, "VOICE_CALL_FROM_USER"),
         ({"sender": "", "sender_display_name": ""}, "SINGLE_UNREAD"),
     ],
@@ -108,6 +112,13 @@ def test_counts_alone_are_a_badge_and_show_no_alert_of_the_devices_own() -> None
 def test_the_alert_says_as_much_as_the_event_tells(changes: dict[str, str], loc_key: str) -> None:
     texts = {key: text for key, text in (TEXTS | changes).items() if text}
     assert json.loads(payload(MatrixEvent("$1", texts, is_target=True), ""))["aps"]["alert"]["loc-key"] == loc_key
+
+
+def test_a_call_with_pictures_is_told_from_one_without() -> None:
+    texts = {"event_id": "$1", "type": "m.call.invite", "sender": "@a:b"}
+    for sdp, loc_key in (("m=audio 1\r\nm=video 2", "VIDEO_CALL_FROM_USER"), ("m=audio 1", "VOICE_CALL_FROM_USER")):
+        event = MatrixEvent("$1", texts, rest={"offer": {"sdp": sdp}})
+        assert json.loads(payload(event, ""))["aps"]["alert"] == {"loc-key": loc_key, "loc-args": ["@a:b"]}
 
 
 def test_the_devices_own_payload_stays_and_what_is_too_long_shrinks_to_ids() -> None:
