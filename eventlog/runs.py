@@ -119,6 +119,22 @@ SCHEMA = """
 """The tables of all sets of a view: a set's rows are told by its name, pages by the number of their run."""
 
 
+class About(NamedTuple):
+    """What a run is known by: ``size`` counts its keys."""
+
+    number: int
+    level: int
+    size: int
+    span: Span
+
+
+class Beside(NamedTuple):
+    """What is in memory of a run: the first key of each page, and of a hashed set's the filter."""
+
+    fences: Sequence[bytes]
+    bloom: Bloom | None
+
+
 class Pages:
     """The pages of runs, and what stands beside them; those read last are kept."""
 
@@ -141,13 +157,13 @@ class Pages:
         query = "SELECT data FROM run_page WHERE place >= ? AND place < ? ORDER BY place"
         return [page for (page,) in self.db.execute(query, (place, place + count))]
 
-    def beside(self, run: int) -> tuple[bytes, bytes]:
-        """Give a run's fences, and its filter."""
+    def beside(self, run: int) -> "Beside":
+        """Read what stands beside a run."""
         query = "SELECT data FROM run_part WHERE place >= ? AND place < ? ORDER BY place"
-        fences, bloom, end = run << RUN_BITS, (run << RUN_BITS) + BLOOM, (run + 1) << RUN_BITS
-        found = (self.db.execute(query, reach).fetchall() for reach in ((fences, bloom), (bloom, end)))
-        one, other = (b"".join(data for (data,) in rows) for rows in found)
-        return one, other
+        begin, middle, end = run << RUN_BITS, (run << RUN_BITS) + BLOOM, (run + 1) << RUN_BITS
+        found = (self.db.execute(query, reach).fetchall() for reach in ((begin, middle), (middle, end)))
+        fences, bloom = (b"".join(data for (data,) in rows) for rows in found)
+        return Beside(unpacked(fences, self.shape.width), Bloom.load(bloom) if bloom else None)
 
     def sweep(self, run: int) -> Generator[int, None, None]:
         """Delete a run's pages, some at a time; yields what that cost, in keys."""
@@ -163,13 +179,11 @@ class Pages:
 class Run:
     """Keys in pages of a file. ``dead``: how many stamps in its reach are left out when it is written anew."""
 
-    def __init__(self, pages: Pages, number: int, level: int, count: int, span: Span) -> None:
-        self.number, self.level, self.size, self.span = number, level, count, span
+    def __init__(self, pages: Pages, about: About, beside: Beside) -> None:
+        self.number, self.level, self.size, self.span = about
         self.dead = 0
-        self._pages, self._width, self._place = pages, pages.shape.width, number << RUN_BITS
-        fences, bloom = pages.beside(number)
-        self._fences = unpacked(fences, self._width)
-        self._bloom = Bloom.load(bloom) if bloom else None
+        self._pages, self._width, self._place = pages, pages.shape.width, self.number << RUN_BITS
+        self._fences, self._bloom = beside
 
     def between(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """Give the keys above ``low``, up to and with ``high``; no page after the last one that is needed is read."""
@@ -215,6 +229,11 @@ class RunWriter:
         self._left: list[bytes] = []
         self._bloom = Bloom(count_max) if shape.hashed else None
         self.count = 0
+
+    @property
+    def beside(self) -> Beside:
+        """What stands beside the run that was written."""
+        return Beside(self._fences, self._bloom)
 
     def write(self, keys: list[bytes]) -> None:
         """Take the next keys; what fills no page waits for more."""

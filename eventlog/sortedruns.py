@@ -24,6 +24,7 @@ from eventlog.runs import (
     RUN_BITS,
     SCHEMA,
     STAMP_BYTES,
+    About,
     Held,
     Pages,
     Run,
@@ -69,7 +70,7 @@ class SortedRuns:
         self._state |= dict(db.execute("SELECT name, value FROM run_state WHERE keys = ?", (name,)))
         query = "SELECT number, level, count, first, last, low, high FROM run WHERE keys = ? ORDER BY low"
         self._runs = [
-            Run(self._pages, number, level, count, Span(*span))
+            Run(self._pages, About(number, level, count, Span(*span)), self._pages.beside(number))
             for number, level, count, *span in db.execute(query, (name,)).fetchall()
         ]
         for run in self._runs:
@@ -87,7 +88,7 @@ class SortedRuns:
         width = self._shape.width
         for number, data in self._db.execute(query, (self._name, self._journal)).fetchall():
             keys = [data[at : at + width] for at in range(0, len(data), width)]
-            self._take(keys, [key[self._shape.prefix :] for key in keys], number)
+            self._take(keys, self._orders(keys), number)
 
     # -- adding -------------------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class SortedRuns:
         if keys:
             number = self._journal + 1
             self._db.execute("INSERT INTO run_live VALUES (?, ?, ?)", (self._name, number, b"".join(keys)))
-            self._take(keys, orders or [key[self._shape.prefix :] for key in keys], number)
+            self._take(keys, orders or self._orders(keys), number)
             self._work(len(keys))
 
     def _take(self, keys: Sequence[bytes], orders: Sequence[bytes], journal: int) -> None:
@@ -117,6 +118,9 @@ class SortedRuns:
         fresh.journal = self._journal = journal
         if len(fresh.keys) >= self._sizes.list_keys:
             self._freeze()
+
+    def _orders(self, keys: Sequence[bytes]) -> list[bytes]:
+        return [b""] if self._shape.hashed else [key[self._shape.prefix :] for key in keys]  # nobody walks hashes
 
     def _empty(self) -> Held:
         return Held([], set(), Span(b"\xff", b"", b"", b""), self._journal)
@@ -328,7 +332,7 @@ class SortedRuns:
         yield from writer.end()
         row = (number, self._name, level, writer.count, *span)
         self._db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        return Run(self._pages, number, level, writer.count, span), dead
+        return Run(self._pages, About(number, level, writer.count, span), writer.beside), dead
 
     def _replace(self, runs: Sequence[Run], made: Run | None) -> None:
         """Put a run in the place of those that it was made of."""

@@ -6,9 +6,6 @@ AUTHORS_CACHED_MAX = 65_536
 AUTHOR_KINDS_CACHED_MAX = 131_072
 """Kinds of authors that are known to be written down (100 bytes each); at it the set starts afresh."""
 
-EVENTS_LAG_RECORDS = 16_384
-"""Records after which the view of events is sealed: after a crash so many are folded again, half a second's work."""
-
 TAG_KEYS_CACHED_MAX = 32_768
 """Tags whose hash is kept (about 200 bytes each): the same topics and people come again and again."""
 

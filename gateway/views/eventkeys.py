@@ -7,14 +7,14 @@ Invariant: of two events in a stream the newer, and of one second the one with t
 (NIP-01). This module must not know where keys stand.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct, pack
 from typing import NamedTuple
 
 from eventlog.runs import STAMP_BYTES, Shape
-from gateway.limits.views import TAG_KEYS_CACHED_MAX
+from gateway.limits.views import AUTHORS_CACHED_MAX, TAG_KEYS_CACHED_MAX
 
 PREFIX_BYTES = 11
 TAG_BYTES = 8
@@ -22,7 +22,8 @@ _TIME_BYTES, _ID_BYTES = 7, 8
 _LAST = (1 << 8 * _TIME_BYTES) - 1
 _TOP = 2**63 - 1
 _NUMBERS = Struct(">QQ")
-_TIME, _KIND, _AUTHOR, _TAG = 1, 2, 3, 4
+_TIME, _KIND, _AUTHOR = 1, 2, 3
+TAG, AFTER_TAG = b"\4", b"\0\0"  # what stands before and behind a tag's hash
 
 ORDERS = Shape(PREFIX_BYTES + _TIME_BYTES + _ID_BYTES + STAMP_BYTES, PREFIX_BYTES)
 IDS = Shape(_ID_BYTES + 4 + STAMP_BYTES, _ID_BYTES + 4, hashed=True)
@@ -63,11 +64,14 @@ def of_id(half: int, relay: int) -> bytes:
     return (_TOP - half).to_bytes(_ID_BYTES, "big") + relay.to_bytes(4, "big")
 
 
-time_line: Callable[[int], bytes] = lru_cache(64)(lambda relay: pack(">BI6x", _TIME, relay))
-"""The prefix of all of a relay's events."""
+def time_line(relay: int) -> bytes:
+    """Give the prefix of all of a relay's events."""
+    return pack(">BI6x", _TIME, relay)
 
-of_kind: Callable[[int, int], bytes] = lru_cache(1024)(lambda relay, kind: pack(">BIH4x", _KIND, relay, kind))
-"""The prefix of a kind's."""
+
+def of_kind(relay: int, kind: int) -> bytes:
+    """Give the prefix of those of a kind."""
+    return pack(">BIH4x", _KIND, relay, kind)
 
 
 def of_author(relay: int, author: int) -> bytes:
@@ -82,7 +86,13 @@ def of_author_kind(relay: int, author: int, kind: int) -> bytes:
 
 def of_tag(key: bytes) -> bytes:
     """Give the prefix of those with a tag."""
-    return b"\4" + key + b"\0\0"
+    return TAG + key + AFTER_TAG
+
+
+@lru_cache(AUTHORS_CACHED_MAX)
+def streams(relay: int, author: int, kind: int) -> tuple[bytes, bytes, bytes]:
+    """Give the prefixes that every event stands under: of its relay, its kind, its author and kind."""
+    return time_line(relay), of_kind(relay, kind), of_author_kind(relay, author, kind)
 
 
 def order_of(mark: Mark, seq: int) -> bytes:

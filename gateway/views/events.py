@@ -20,7 +20,6 @@ from eventlog.record import Record
 from eventlog.sortedruns import Sizes, SortedRuns
 from eventlog.view import TableView
 from gateway.facts import EventStored, Moderated, RelayUnregistered, Vanished, event_of, fact_of
-from gateway.limits.views import EVENTS_LAG_RECORDS
 from gateway.nostr.event import (
     DELETION,
     GIFT_WRAP,
@@ -77,7 +76,7 @@ class EventsView(TableView):
     schema: ClassVar[str] = (
         """
         PRAGMA cache_size = -65536;
-        PRAGMA wal_autocheckpoint = 8192;
+        PRAGMA wal_autocheckpoint = 2048;
         CREATE TABLE IF NOT EXISTS relay (number INTEGER PRIMARY KEY, key TEXT UNIQUE, events INTEGER);
         CREATE TABLE IF NOT EXISTS event (
             seq INTEGER PRIMARY KEY, relay INTEGER, author INTEGER, kind INTEGER, created INTEGER, tie INTEGER,
@@ -179,11 +178,6 @@ class EventsView(TableView):
         found = self.select("relay, tie, half, seq", eventkeys.seqs_of(keys)) if keys else ()
         return {(relay, tie, half): seq for relay, tie, half, seq in found}
 
-    @property
-    def due(self) -> bool:
-        """Whether to seal: later than other views, since a seal syncs much more here."""
-        return self._position - self._sealed >= EVENTS_LAG_RECORDS
-
     # -- the fold -----------------------------------------------------------------------------------------------------
 
     def apply(self, records: Sequence[Record], position: int) -> None:
@@ -213,7 +207,7 @@ class EventsView(TableView):
         kept, expires = keeping(event.kind), expiration(event)
         if kept is Keeping.NONE or (expires is not None and expires <= now_s):
             return
-        relay = self._relay(relay_key)
+        relay = self._relays.get(relay_key) or self._relay(relay_key)
         author = self.author(event.pubkey) or self._authors.add(event.pubkey, record.subject)
         if expires is not None:
             self._next_expiry_s = min(self._next_expiry_s, expires)

@@ -34,13 +34,13 @@ class FreshRows:
 
     def note(self, seq: int, relay: int, author: int, event: Event, expires: int | None) -> None:
         """Note one event."""
-        name, kind, keys = bytes.fromhex(event.id[:32]), event.kind, self.keys
+        name, kind = bytes.fromhex(event.id[:32]), event.kind
         order = eventkeys.from_time(event.created_at) + name[:8] + seq.to_bytes(STAMP_BYTES, "big")
-        keys.append(eventkeys.time_line(relay) + order)
-        keys.append(eventkeys.of_kind(relay, kind) + order)
-        keys.append(eventkeys.of_author_kind(relay, author, kind) + order)
+        self.keys += [stream + order for stream in eventkeys.streams(relay, author, kind)]
         tags = sorted({tag_key(relay, letter, value) for letter, value in indexed_tags(event)}) if event.tags else ()
-        keys += [eventkeys.of_tag(key) + order for key in tags]
+        if tags:
+            behind = eventkeys.AFTER_TAG + order
+            self.keys += [eventkeys.TAG + key + behind for key in tags]
         tie, half = _NUMBERS(name)
         row = (seq, relay, author, kind, event.created_at, _TOP - tie, _TOP - half, b"".join(tags), expires)
         self.rows.append(row)

@@ -5,7 +5,7 @@ import sqlite3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventlog.runs import SCHEMA, Held, Pages, Run, RunWriter, Shape, Source, Span, merged, unpacked
+from eventlog.runs import SCHEMA, About, Held, Pages, Run, RunWriter, Shape, Source, Span, merged, unpacked
 
 SHAPE = Shape(width=8, prefix=1)
 KEYS = st.sets(st.binary(min_size=8, max_size=8), max_size=60).map(sorted)
@@ -25,7 +25,8 @@ def written(keys: list[bytes], page_keys: int, shape: Shape = SHAPE) -> Run:
         writer.write(keys[at : at + 5])
     assert list(writer.end())
     assert writer.count == len(keys)
-    return Run(pages, 7, 0, len(keys), SPAN)
+    assert list(pages.beside(7).fences) == list(writer.beside.fences)
+    return Run(pages, About(7, 0, len(keys), SPAN), pages.beside(7))
 
 
 @given(KEYS.filter(bool), st.integers(1, 9), st.binary(max_size=8), st.binary(max_size=8))

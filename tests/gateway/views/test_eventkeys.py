@@ -36,6 +36,7 @@ def test_streams_have_prefixes_of_one_length_and_never_the_same() -> None:
         eventkeys.of_author_kind(1, 1, 65_535),
         eventkeys.of_tag(tag),
     ]
+    assert eventkeys.streams(1, 1, 65_535) == (prefixes[0], prefixes[3], prefixes[5])
     assert {len(prefix) for prefix in prefixes} == {eventkeys.PREFIX_BYTES}
     assert len(set(prefixes)) == len(prefixes)
     assert eventkeys.of_author_kind(1, 1, 65_535).startswith(eventkeys.of_author(1, 1))
