@@ -100,8 +100,8 @@ LIVE_SOCKETS_AT_ONCE = 256
 have their turn, which costs each of them thrice as much."""
 
 BATCHES_MAX = 4
-"""Batches of EVENTs (a read's worth, 64 KiB) of a connection on their way at once; above, it is not read: enough that
-one connection keeps the verifying threads busy while the disk syncs."""
+"""Batches of EVENTs (a read's worth, 64 to 256 KiB) of a connection on their way at once; above, it is not read: enough
+that one connection keeps the verifying threads busy while the disk syncs."""
 
 BACKLOG_BYTES_MAX = 8_388_608
 """Live rows held back until a subscription's stored rows are out; above, the reader is cut as too slow."""

@@ -20,7 +20,15 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S, READ_BYTES, WRITE_BYTES, WRITE_S_MAX
+from gateway.limits.serve import (
+    BUSY_READ_BYTES,
+    CLOSE_S_MAX,
+    FIRST_MESSAGE_BYTES_MAX,
+    PING_IDLE_S,
+    READ_BYTES,
+    WRITE_BYTES,
+    WRITE_S_MAX,
+)
 from gateway.serve.framing import frame_end, text_frame, whole_texts
 from gateway.serve.wire import Wire
 
@@ -58,6 +66,7 @@ class Socket:
         self._unread_bytes_max = unread_bytes_max
         self._reading: trio.CancelScope | None = None
         self._pinged = False
+        self._read_bytes = READ_BYTES
         self._in = bytearray()  # what was read and belongs to a frame that is not all here
         self._messages: list[str | bytes] = []  # read and not handed over
         self._part: bytearray | None = None  # a fragmented message so far; joined, so that empty fragments cost nothing
@@ -117,12 +126,13 @@ class Socket:
         data = None
         with trio.move_on_after(silent_s_max) as self._reading:
             try:
-                data = await self._stream.receive_some(READ_BYTES)
+                data = await self._stream.receive_some(self._read_bytes)
             except GONE:
                 data = b""
         self._reading = None
         if data is not None:
             self._pinged = False
+            self._read_bytes = READ_BYTES if len(data) < READ_BYTES else BUSY_READ_BYTES
             self._receive(data)
         elif self.is_open:
             self._nudge()

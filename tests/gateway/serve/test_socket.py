@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from gateway.limits.serve import CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S
+from gateway.limits.serve import BUSY_READ_BYTES, CLOSE_S_MAX, FIRST_MESSAGE_BYTES_MAX, PING_IDLE_S, READ_BYTES
 from gateway.serve.framing import text_frame
 from gateway.serve.socket import SLOW_READER, Socket, serve_socket
 
@@ -475,3 +475,28 @@ async def test_a_peer_that_is_gone_when_frames_are_handed_over_ends_the_socket()
         nursery.start_soon(accept, ours, tell, 1 << 30)
         await Raw(theirs).open()
         await theirs.aclose()
+
+
+async def test_a_socket_asks_for_more_only_after_a_read_that_was_full() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    asked: list[int | None] = []
+    receive = ours.receive_some
+
+    async def receive_some(max_bytes: int | None = None) -> bytes:
+        asked.append(max_bytes)
+        return bytes(await receive(max_bytes))
+
+    ours.receive_some = receive_some  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept, ours, echo, 1 << 30)
+        client = Raw(theirs)
+        await client.open()
+        await client.send(*(Frame(Opcode.TEXT, b"x" * 50_000) for _ in range(3)))
+        while len(client.frames) < 3:
+            await client.read()
+        await client.send(Frame(Opcode.TEXT, b"x"), Frame(Opcode.CLOSE, b""))
+        await client.rest()
+    sizes = [size for size in asked if size is not None]
+    busy = sizes.index(BUSY_READ_BYTES)
+    assert set(sizes[:busy]) == {READ_BYTES}
+    assert READ_BYTES in sizes[busy:]
