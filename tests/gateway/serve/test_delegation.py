@@ -1,6 +1,6 @@
 """Reads delegated to peers that are real gateways, or that are silent, rude or not to be dialled."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -105,6 +105,84 @@ async def test_eose_comes_though_a_peer_says_nothing_and_another_is_gone():
 async def swallow(stream: trio.SocketStream) -> None:
     while await stream.receive_some():
         pass
+
+
+@asynccontextmanager
+async def counted(serve: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[tuple[str, list[int]]]:
+    """A peer that treats connections in one way, and the list of those that it was asked over."""
+    dialled: list[int] = []
+
+    async def take(stream: trio.SocketStream) -> None:
+        dialled.append(len(dialled))
+        async with stream:
+            await serve(stream)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, take, listeners)
+        yield f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/", dialled
+        nursery.cancel_scope.cancel()
+
+
+async def refuse(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    await stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_real_peer_that_fails_five_times_is_left_alone_for_a_minute_and_then_tried_once():
+    clock = FakeClock()
+    async with counted(refuse) as (url, dialled), served(clock, trusted_peers=LOCAL) as (_, worker):
+        await register(worker, [url])
+        async with connected(await mirror_url(worker)) as client:
+            await client.publish(row(1))
+            for asked in range(1, 8):
+                assert await client.stored("a", {"relayID": RELAY_ID}) == [row(1)]
+                assert len(dialled) == min(asked, 5)
+            clock.advance(60)
+            for _ in range(2):
+                assert await client.stored("a", {"relayID": RELAY_ID}) == [row(1)]
+                assert len(dialled) == 6
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_real_peer_has_three_requests_at_once_and_the_others_are_answered_without_it():
+    over = trio.Event()
+
+    async def think(stream: trio.SocketStream) -> None:
+        await over.wait()
+        await refuse(stream)
+
+    async with counted(think) as (url, dialled), served(trusted_peers=LOCAL) as (_, worker):
+        await register(worker, [url])
+        own = await mirror_url(worker)
+
+        async def ask() -> None:
+            async with connected(own) as client:
+                assert await client.stored("a", {"relayID": RELAY_ID}) == []
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+            with trio.fail_after(20):
+                while len(dialled) < 3:  # noqa: ASYNC110 - the peer is looked at
+                    await trio.sleep(0.01)
+            await ask()
+            assert len(dialled) == 3
+            over.set()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_of_more_peers_than_are_asked_the_ones_that_answered_are_asked_again(monkeypatch):
+    monkeypatch.setattr("gateway.replication.peers.PEERS_ASKED_MAX", 1)
+    async with counted(refuse) as (bad, dialled), served() as (_, far), served(trusted_peers=LOCAL) as (_, near):
+        good = await mirror_url(far)
+        await register(near, [bad, good])
+        async with connected(good) as peer, connected(await mirror_url(near)) as client:
+            await peer.publish(row(5))
+            found = [await client.stored("a", {"relayID": RELAY_ID}) for _ in range(5)]
+            assert (found[0], found[1:]) == ([], [[row(5)]] * 4)
+            assert len(dialled) == 1
 
 
 async def test_peers_have_a_moment_and_then_a_rest(autojump_clock):
