@@ -494,7 +494,10 @@ async def test_a_socket_asks_for_more_only_after_a_read_that_was_full() -> None:
         await client.send(*(Frame(Opcode.TEXT, b"x" * 50_000) for _ in range(3)))
         while len(client.frames) < 3:
             await client.read()
-        await client.send(Frame(Opcode.TEXT, b"x"), Frame(Opcode.CLOSE, b""))
+        await client.send(Frame(Opcode.TEXT, b"x"))
+        while len(client.frames) < 4:
+            await client.read()
+        await client.send(Frame(Opcode.CLOSE, b""))
         await client.rest()
     sizes = [size for size in asked if size is not None]
     busy = sizes.index(BUSY_READ_BYTES)
