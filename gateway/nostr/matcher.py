@@ -1,8 +1,9 @@
 """The live index: which subscribers an event is for, without asking every filter.
 
 Invariant: exactly the subscribers one of whose filters matches; each once. A filter stands under the values of its
-most selective field (ids, then tags, authors, kinds; else under "any"), so an event asks only the filters that share
-an id, tag, author or kind with it. Size is bounded by subscriptions and filters of a connection times connections.
+most selective field (ids; then authors or a tag, whichever lists fewest; kinds; else "any"), so an event asks only the
+filters that share an id, tag, author or kind with it: ten thousand subscriptions to other people cost it nothing.
+Size is bounded by subscriptions and filters of a connection times connections.
 This module must not know connections: a subscriber is any hashable thing.
 """
 
@@ -59,11 +60,12 @@ def _keys(asked: Filter) -> Iterable[tuple[str, str | int]]:
     """Choose the field that a filter stands under; an empty list there means under nothing."""
     if asked.ids is not None:
         return [("id", value) for value in asked.ids]
-    if asked.tags:
-        letter, values = min(asked.tags, key=lambda tag: len(tag[1]))
-        return [("#" + letter, value) for value in values]
-    if asked.authors is not None:
-        return [("author", value) for value in asked.authors]
+    fields = [] if asked.authors is None else [("author", asked.authors)]
+    fields += [("#" + letter, values) for letter, values in asked.tags]
+    if fields:
+        # At a tie the author: many ask for a topic, each of somebody else.
+        name, values = min(fields, key=lambda field: len(field[1]))
+        return [(name, value) for value in values]
     if asked.kinds is not None:
         return [("kind", value) for value in asked.kinds]
     return [_ANY]

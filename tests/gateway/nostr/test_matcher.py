@@ -1,11 +1,14 @@
 """The live index finds what a scan over all filters finds."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.nostr.filter import parse_filter
+from gateway.nostr.event import Event
+from gateway.nostr.filter import Filter, parse_filter
 from gateway.nostr.matcher import Matcher
 from tests import oracles
 from tests.gateway.nostr.test_filter import EVENTS, FILTERS, signed_event
@@ -44,3 +47,36 @@ def test_a_subscriber_that_was_replaced_or_removed_leaves_nothing_behind() -> No
     matcher.remove("one")
     assert len(matcher) == 0
     assert not matcher._shelves
+
+
+def test_ten_thousand_subscriptions_on_a_thousand_connections_are_not_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What an event costs is how many filters share something with it, counted here, not how many there are."""
+    looked_at: list[Filter] = []
+    matches = Filter.matches
+
+    def counted(self: Filter, event: Event, tags: set[tuple[str, str]] | None = None) -> bool:
+        looked_at.append(self)
+        return matches(self, event, tags)
+
+    monkeypatch.setattr(Filter, "matches", counted)
+    event = signed(kind=1, tags=[["t", "nostr"], ["p", "ab" * 32]])
+    sorts: list[Callable[[int], dict[str, Any]]] = [
+        lambda number: {"authors": [f"{number:064x}"]},
+        lambda number: {"kinds": [1], "authors": [f"{number:064x}"], "#t": ["nostr"]},
+        lambda number: {"kinds": [1], "#p": [f"{number:064x}"]},
+        lambda number: {"ids": [f"{number:064x}"], "kinds": [1]},
+        lambda number: {"kinds": [2 + number]},
+    ]
+    matcher: Matcher[tuple[int, int]] = Matcher()
+    for number in range(10_000):
+        asked = parse_filter(sorts[number % len(sorts)](number))
+        matcher.add((number % 1_000, number), [asked])
+    assert matcher.match(event) == []
+    assert looked_at == []
+    wanted = [{"authors": [event.pubkey]}, {"#t": ["nostr"], "kinds": [1]}, {"#p": ["ab" * 32], "kinds": [2]}]
+    for number, asked_for in enumerate(wanted):
+        matcher.add((number, -1), [parse_filter(asked_for)])
+    assert sorted(matcher.match(event)) == [(0, -1), (1, -1)]
+    assert len(looked_at) == len(wanted)
