@@ -5,6 +5,7 @@ import sqlite3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventlog.chronicle import Retained
 from eventlog.limits import VIEW_LAG_RECORDS
 from eventlog.record import Record
 from eventlog.view import bookmark_of
@@ -71,3 +72,15 @@ def test_a_database_without_a_bookmark_has_none() -> None:
     assert bookmark_of(db) is None
     WordsView(db)
     assert bookmark_of(db) is None
+
+
+def test_what_a_view_ignores_changes_nothing_in_it_and_retention_is_ignored_by_none() -> None:
+    view = WordsView(sqlite3.connect(":memory:"))
+    before = view.digest()
+    others = [record for record in RECORDS if record.kind != "word.said"]
+    assert view.ignores({record.kind for record in others})
+    view.apply(others, 60)
+    assert view.digest() == before
+    assert not view.ignores({record.kind for record in RECORDS})
+    assert not view.ignores({Retained.kind})
+    view.db.close()
