@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from gateway.cli.config import command, toml
 from gateway.config import Config
 from gateway.configtext import known_paths, parse
+from gateway.errors import Unavailable
+from tests.server import process
 
 EXAMPLE = resources.files("gateway.cli").joinpath("example.toml").read_text("utf-8")
 
@@ -54,3 +56,19 @@ def test_what_is_shown_is_what_is_in_force_with_secrets_masked(tmp_path: Path, m
 
 def test_a_configuration_survives_being_written_and_read() -> None:
     assert parse(toml(msgspec.to_builtins(Config())), {}) == Config()
+
+
+def test_a_running_server_goes_by_a_file_that_changed_and_says_why_it_does_not(tmp_path: Path) -> None:
+    data = ["reload", "--data", str(tmp_path / "data")]
+    with process(tmp_path, "[push]\nnotifications_per_day = 5\n") as server:
+        file = next(tmp_path.glob("*.toml"))
+        file.write_text('[push]\nnotifications_per_day = 6\ntitle = "new"\n', "utf-8")
+        told = CliRunner().invoke(command, data)
+        assert told.output.splitlines()[0] == "changed: push.notifications_per_day"
+        assert "push.title" in told.output.splitlines()[1]
+        file.write_text("[push]\nnotifications_pr_day = 6\n", "utf-8")
+        told = CliRunner().invoke(command, data)
+        assert told.exit_code == 2
+        assert "the old configuration stays in force" in told.output
+        assert server.stop(60) == 0
+    assert isinstance(CliRunner().invoke(command, data).exception, Unavailable)

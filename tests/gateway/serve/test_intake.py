@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 import trio
 
-from gateway.config import Relay
+from gateway.config import Policy, Relay
+from gateway.errors import ConfigInvalid
 from gateway.nostr.event import Event
 from gateway.serve.intake import Answer, Intake
 from gateway.serve.ledger import Ledger
@@ -135,3 +137,15 @@ async def test_after_the_log_has_failed_nothing_is_accepted() -> None:
         await at.take(signed())
         at.ledger.log.break_down()  # type: ignore[attr-defined]
         assert sorted(results(await at.take(signed(content="b"), signed()))) == ["duplicate", "error"]
+
+
+async def test_another_policy_holds_from_the_next_event_on_and_one_that_is_wrong_changes_nothing() -> None:
+    async with desk() as at:
+        assert results(await at.take(signed(content="1"))) == ["accepted"]
+        at.intake.reconfigure(Relay(policy=Policy(block_keys=(pubkey(ALICE),))))
+        assert results(await at.take(signed(content="2"))) != ["accepted"]
+        with pytest.raises(ConfigInvalid, match="block_addresses"):
+            at.intake.reconfigure(Relay(policy=Policy(block_addresses=("nowhere",))))
+        assert results(await at.take(signed(content="3"))) != ["accepted"]
+        at.intake.reconfigure(Relay())
+        assert results(await at.take(signed(content="4"))) == ["accepted"]

@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 from eventlog.record import Record
 from gateway.config import FCM, Config, Project, Push
 from gateway.config import Instance as Entry
-from gateway.errors import PushRefused
+from gateway.errors import ConfigInvalid, PushRefused
 from gateway.facts import Accepted, Published, Registered, Revoked, Settled
 from gateway.push.tenant import SECRET_NEVER, Signer
 from gateway.serve.clock import SystemClock
@@ -517,3 +517,20 @@ async def test_fid_and_token_of_one_spelling_are_two_devices(tmp_path: Path) -> 
         await g.register(token="same", targetKind="fid")
         assert (await g.notify())[1]["delivered"] == 2
         assert sorted(next(iter(sent["message"])) for sent in g.fake.sent) == ["fid", "token"]
+
+
+async def test_another_configuration_holds_from_the_next_request_on_and_one_that_is_wrong_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as g:
+        assert (await g.register())[0] == 200
+        g.service.reconfigure(Config(push=Push(block=(TAKOS.domain,))))
+        assert code(await g.notify()) == (403, "instance-not-allowed")
+        with pytest.raises(ConfigInvalid):
+            g.service.reconfigure(Config(instances={TAKOS.domain: Entry(public_key="none")}))
+        assert code(await g.notify()) == (403, "instance-not-allowed")
+        g.service.reconfigure(Config(instances={TAKOS.domain: Entry(devices_per_tenant_max=1)}))
+        assert (await g.notify())[1]["delivered"] == 1
+        assert code(await g.register(token="another")) == (429, "rate-limited")
+        accepted = g.metrics.push_accepted.labels("configured")
+        assert accepted._value.get() == 1, "it is a configured tenant from now on"
