@@ -31,7 +31,7 @@ from gateway.nostr.membership import (
     member_tags,
     signed,
 )
-from gateway.nostr.moderation import INVITATIONS_USED
+from gateway.nostr.moderation import INVITATIONS_USED, KEYS_ALLOWED
 from gateway.nostr.policy import Sender
 from gateway.nostr.reader import Reader
 from gateway.nostr.rules import FROM_ANYBODY
@@ -45,6 +45,7 @@ from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
 from gateway.views.eventscan import EventScan
 from gateway.views.moderation import ModerationView
+from gateway.views.restating import MARKED
 
 RELAY_KEY = "relay.key"
 DICE_BYTES, NAME_BYTES = 32, 8
@@ -88,7 +89,7 @@ class Membership:
         facts = [self._fact(ON, admin, "an admin") for admin in sorted(self._admins - self.members)]
         last = self._last()
         said = [] if last is None else [tag for tag in last.tags if tag[0] == "member"]
-        if not facts and last is not None and said == member_tags(self.members):
+        if not facts and last is not None and said == member_tags(self._named()):
             return
         try:
             async with self._changing:
@@ -172,12 +173,17 @@ class Membership:
         async with self._changing:
             await self._record([fact])
 
+    def _named(self) -> set[str]:
+        """Give the members who can be named: an erased one stands on the list under a mark, which is nobody's key."""
+        allowed = self._moderation.lists(self.relay_key).get(KEYS_ALLOWED, {})
+        return {key for key, reason in allowed.items() if reason != MARKED}
+
     def _fact(self, method: str, value: str, reason: str) -> Moderated:
         return Moderated(self.relay_key, bytes.fromhex(self.pubkey), method, value, reason)
 
     async def _record(self, facts: Sequence[Moderated]) -> None:
         """Record changes, who came and went by them, and the list as it is then."""
-        before, now_ns = self.members, self._clock.now_ns()
+        before, now_ns = self._named(), self._clock.now_ns()
         after = set(before)
         for fact in facts:
             if fact.method == ON:

@@ -1,4 +1,4 @@
-"""A closed relay (NIP-43) over a log in memory: who joins, leaves and invites, who may write, and what is told of it."""
+"""A closed relay (NIP-43) over a log in memory: who joins, leaves, invites and writes, and what is told of it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ import trio
 from coincurve import PrivateKey
 
 from gateway.config import Config, Relay
-from gateway.facts import Moderated, fact_of
+from gateway.facts import SALT_BYTES, Moderated, draft, fact_of
 from gateway.limits.nostr import INVITATION_S
 from gateway.nostr.info import Presentation
 from gateway.nostr.membership import ADDED, INVITE, JOIN, LEAVE, MEMBERS, REMOVED
@@ -19,6 +19,7 @@ from gateway.nostr.signature import Claim, holds
 from gateway.serve.relay import NostrService
 from gateway.views.events import EventsView
 from gateway.views.moderation import ModerationView
+from gateway.views.restating import MARKED
 from tests.fakes import MemoryLog, memory_ledger
 from tests.gateway.serve.test_relay import RELAY, URL, Bench, FakeSocket
 from tests.signing import ALICE, BOB, pubkey, signed_fields
@@ -185,6 +186,24 @@ async def test_an_admins_changes_are_told_too_and_a_restart_says_nothing_twice(t
     more = Relay(membership="invite", admins=(pubkey(ALICE), pubkey(CAROL)))
     async with club(tmp_path, more, log) as later:
         assert [members(one) for one in await later.found(later.connect(), MEMBERS)] == [{pubkey(ALICE), pubkey(CAROL)}]
+
+
+async def test_an_erased_member_is_named_no_longer_and_the_list_says_so_at_the_next_start(tmp_path: Path) -> None:
+    mark = "ab" * 32
+    async with club(tmp_path) as made:
+        membership = made.service.membership
+        assert membership is not None
+        await membership.change(Moderated(RELAY, b"a" * 32, "allowpubkey", pubkey(BOB), ""))
+        log = made.ledger.log
+        assert isinstance(log, MemoryLog)
+        # What an erasure leaves of Bob: his entry taken away, and his mark in its place.
+        for method, value, reason in (("unallowpubkey", pubkey(BOB), ""), ("allowpubkey", mark, MARKED)):
+            fact = Moderated(RELAY, bytes(32), method, value, reason)
+            await made.ledger.record([draft(fact, ts_ns=made.clock.now_ns(), salt=bytes(SALT_BYTES))])
+    async with club(tmp_path, log=log) as again:
+        assert [members(one) for one in await again.found(again.connect(), MEMBERS)] == [{pubkey(ALICE)}]
+        assert again.service.membership is not None
+        assert mark in again.service.membership.members
 
 
 async def test_a_change_and_what_tells_of_it_are_one_piece_of_the_log(tmp_path: Path) -> None:
