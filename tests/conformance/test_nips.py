@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from coincurve import PrivateKey
 
 from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
 from tests.conformance.sockets import Line, line
 from tests.conformance.test_normal_socket import ALICE, BOB, NOW, event
 from tests.conformance.world import World, world
+from tests.server import process
 
 CAROL = PrivateKey(b"\x13" * 32)
 
@@ -90,6 +93,29 @@ async def test_nip_09_a_deletion_spreads_it_is_sent_live_served_and_compared_and
         taken, reason = await said(one, note)
         assert not taken
         assert reason.startswith("blocked: ")
+
+
+async def test_nip_09_a_deletion_spreads_to_another_relay_that_has_what_it_deletes(w: World, tmp_path: Path) -> None:
+    gone = PrivateKey(b"\x22" * 32)
+    note, kept = event(gone, content="on both"), event(gone, content="stays on both")
+    asked = {"authors": [pubkey(gone)]}
+    with process(tmp_path) as other:
+        far = f"{other.ws_url}/relay"
+        async with opened(w) as one, line(far) as two:
+            for relay in (one, two):
+                for each in (note, kept):
+                    assert (await said(relay, each))[0] is True
+            deletion = event(gone, 5, "", tags=[["e", note["id"]]])
+            assert (await said(one, deletion))[0] is True
+            assert note in await two.stored(asked)
+            words = ["mirror", "sync", far, "--ours", f"{w.server.ws_url}/relay", "--once"]
+            command = [sys.executable, "-m", "gateway.cli.main", *words, "--filter", json.dumps(asked)]
+            with trio.fail_after(120):
+                synced = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+            assert b"in step: 0 down, 1 up, 1 refused" in synced.stderr, synced.stderr.decode()  # refused: the note
+            for relay in (one, two):
+                assert {each["id"] for each in await relay.stored(asked)} == {kept["id"], deletion["id"]}
+                assert (await said(relay, note))[0] is False
 
 
 async def test_nip_09_a_deletion_that_comes_before_what_it_deletes_bars_it(w: World) -> None:
