@@ -85,9 +85,13 @@ class SortedRuns:
 
     def _read_journal(self) -> None:
         query = "SELECT number, data FROM run_live WHERE keys = ? AND number > ? ORDER BY number"
-        width = self._shape.width
+        width, keys, number = self._shape.width, list[bytes](), self._journal
         for number, data in self._db.execute(query, (self._name, self._journal)).fetchall():
-            keys = [data[at : at + width] for at in range(0, len(data), width)]
+            keys += [data[at : at + width] for at in range(0, len(data), width)]
+            if len(keys) >= self._sizes.list_keys:  # many at once: a batch may have been of one event
+                self._take(keys, self._orders(keys), number)
+                keys = []
+        if keys:
             self._take(keys, self._orders(keys), number)
 
     # -- adding -------------------------------------------------------------------------------------------------------
@@ -106,8 +110,10 @@ class SortedRuns:
 
     def _take(self, keys: Sequence[bytes], orders: Sequence[bytes], journal: int) -> None:
         fresh, shape = self._fresh, self._shape
-        span = Span(min(orders), max(orders), keys[0][-STAMP_BYTES:], keys[-1][-STAMP_BYTES:])
-        fresh.span = around((fresh.span, span)) if fresh.keys else span
+        first, last, low, high = min(orders), max(orders), keys[0][-STAMP_BYTES:], keys[-1][-STAMP_BYTES:]
+        if fresh.keys:
+            first, last, low = min(first, fresh.span.first), max(last, fresh.span.last), fresh.span.low
+        fresh.span = Span(first, last, low, high)
         if len(keys) < _INSORT_KEYS:
             for key in keys:
                 insort(fresh.keys, key)

@@ -151,9 +151,9 @@ class EventScan:
         return self._steady(feeds[0] if len(feeds) == 1 else _union(feeds))
 
     def _steady(self, pages: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Break off where the index was made anew between two pages: its numbers mean something else from then on."""
-        db = self._view.db
-        while self._view.db is db:
+        """Break off where the index was made anew, or lost rows, between two pages: its numbers mean something else."""
+        orders = self._view.orders
+        while self._view.orders is orders:
             page = next(pages, None)
             if page is None:
                 return

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.errors import Unavailable
 from gateway.limits.views import SCAN_ROWS
 from gateway.nostr.filter import parse_filter
 from gateway.views import eventscan
@@ -79,6 +80,16 @@ def test_a_long_walk_is_complete_in_order_and_handed_over_in_small_pages() -> No
         assert max(map(len, pages)) <= SCAN_ROWS
         rows = [row for page in pages for row in page]
         assert rows == sorted(rows, reverse=True)
+
+
+def test_an_answer_under_way_is_broken_off_where_the_index_lost_rows() -> None:
+    view = view_of(*map(to_event, MANY), kind=TinyRuns, batch=9)
+    view.commit("origin", b"")
+    pages = EventScan(view).pages(RELAY, [parse_filter({})], 10**9, 10**6, 10**6)
+    assert next(pages)
+    view.restart()
+    with pytest.raises(Unavailable, match="ask again"):
+        list(pages)
 
 
 def test_the_narrow_field_is_walked_however_wide_the_other_is() -> None:
