@@ -152,8 +152,7 @@ class Keeping:
         state = read_state(log.store.disk, self._log_directory)
         if not self.rules and state.done:
             return []
-        await self._count()
-        sealed = [self._censuses[file.first_seq] for file in list(log.store.segments)[:-1]]
+        sealed = await self._count()
         changed: list[int] = []
         if not state.done:
             changed += await self._carry_out(retention.State(), state)
@@ -179,14 +178,15 @@ class Keeping:
         self._log.forget_tail()
         return changed
 
-    async def _count(self) -> None:
-        """Count the segments that grow no more and were not counted yet, one at a time."""
+    async def _count(self) -> list[Census]:
+        """Count the segments that grow no more and were not counted yet, one at a time; what ends meanwhile is left."""
         files = list(self._log.store.segments)[:-1]
         self._censuses = {seq: self._censuses[seq] for file in files if (seq := file.first_seq) in self._censuses}
         for file in files:
             census = self._censuses.get(file.first_seq)
             if census is None or census.file_bytes != file.file_bytes():
                 await self._hop(partial(self._count_one, file))
+        return [self._censuses[file.first_seq] for file in files]
 
     def _count_one(self, file: SegmentFile) -> None:
         self._censuses[file.first_seq] = compact.take_census(file)

@@ -1,6 +1,6 @@
 """Retention takes what the rules say and no more, and every view is the same afterwards, made anew or not."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -276,3 +276,21 @@ def test_a_kind_that_no_record_has_is_refused_with_those_there_are() -> None:
         rules_of(LogConfig(retention={"nostr.store": Retention(days=1)}))
     assert not rules_of(LogConfig())
     assert rules_of(LogConfig(retention={"push.": Retention(days=1)})).of("push.accepted").age_ns_max == DAY_NS
+
+
+async def test_segments_that_end_while_others_are_counted_wait_for_the_next_turn(data: Path) -> None:
+    async with kept(data) as (log, ledger, _):
+        clock, first = FakeClock(), log.next_seq
+        clock.now = START_NS + DAYS * DAY_NS
+
+        async def hop(call: Callable[[], None]) -> None:
+            call()
+            if log.next_seq < first + 3:
+                log.store.roll()
+                await log.append_many([facts(log.next_seq, clock.now, settle=True)])
+
+        keeping = Keeping(config(data, retention={"mirror.": Retention(bytes_max=5000)}), clock, log, ledger, hop=hop)
+        found = await keeping.compact()
+        assert found["retained"] > 0
+        assert log.next_seq > first
+    whole(data)
