@@ -70,8 +70,10 @@ VIEW_CHECK_BYTES_MAX = 64 * 1024 * 1024
 # -- sorted runs: keys of a view's index, in memory, then in pages of its file (`eventlog.sortedruns`) --
 # Keys in a list in memory: putting one more into it in order takes half a microsecond.
 RUN_LIST_KEYS = 4_096
-# Lists of one size that become one, and runs of one level that become one of the next: more would be fewer times that a
-# key is written (once a level, 0.3 us), and more places to look for it.
+# Lists that become one: sorting so many keys takes two milliseconds, for which everybody waits.
+RUN_LISTS = 4
+# Runs of one level that become one of the next: more would be fewer times that a key is written (once a level, 0.3 us),
+# and more places to look for it.
 RUN_FAN = 8
 # Keys in memory that are written as a run: a hundred bytes each, read again at a start in a twentieth of a second.
 RUN_MEMORY_KEYS = 131_072
@@ -99,8 +101,9 @@ ERASURE_JOB_RANGES_MAX = 1_000_000
 
 # What one step of retention takes: a view drops so many rows (some 50 µs each) in one fold, while everybody waits.
 RETENTION_STEP_RECORDS = 2_048
-# How often a backup starts over because segments were put together, dropped or erased while it copied them.
-BACKUP_TRIES_MAX = 5
+# How often a backup starts over because segments were put together, dropped or erased while it copied them: each time
+# after twice the pause, a minute in all, since a turn of retention may rewrite hundreds of segments.
+BACKUP_TRIES_MAX = 9
 # How long a backup waits for an erasure to end (a few segments a second, and the views), looking so often; and for the
 # checkpoint over what was recorded meanwhile, which is signed within a second on a machine that has time.
 BACKUP_ERASURE_S_MAX = 120.0

@@ -48,6 +48,7 @@ class Sizes(msgspec.Struct, frozen=True):
     """When what is merged; only tests have other sizes than these."""
 
     list_keys: int = limits.RUN_LIST_KEYS
+    lists: int = limits.RUN_LISTS
     fan: int = limits.RUN_FAN
     memory_keys: int = limits.RUN_MEMORY_KEYS
     rate: int = limits.RUN_RATE
@@ -137,8 +138,8 @@ class SortedRuns:
             return
         self._held.append(self._fresh)
         self._fresh = self._empty()
-        some = self._held[self._packing :][-self._sizes.fan :]
-        if len(some) == self._sizes.fan and len(some[0].keys) < 2 * self._sizes.list_keys:
+        some = self._held[self._packing :][-self._sizes.lists :]
+        if len(some) == self._sizes.lists and len(some[0].keys) < 2 * self._sizes.list_keys:
             self._held[-len(some) :] = [Held.union(some)]
         self._stale = True
 

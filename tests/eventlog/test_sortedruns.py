@@ -17,7 +17,7 @@ from eventlog.sortedruns import Sizes, SortedRuns
 
 WALKED = Shape(width=1 + 2 + STAMP_BYTES, prefix=1)
 HASHED = Shape(width=9 + STAMP_BYTES, prefix=9, hashed=True)
-TINY = Sizes(list_keys=4, fan=3, memory_keys=12, rate=9, page_bytes=4 * 15, dead_share=8)
+TINY = Sizes(list_keys=4, lists=3, fan=3, memory_keys=12, rate=9, page_bytes=4 * 15, dead_share=8)
 
 
 def walked_keys(stamp: int, orders: list[tuple[int, int]]) -> list[bytes]:

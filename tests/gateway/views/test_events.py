@@ -40,7 +40,7 @@ def records_of(events: list[tuple[str, Event]], start: int = 0) -> list[Record]:
 class TinyRuns(EventsView):
     """A view that merges after a handful of keys, so that most of what it finds stands in runs."""
 
-    sizes = Sizes(list_keys=4, fan=2, memory_keys=8, rate=20, page_bytes=100, dead_share=4)
+    sizes = Sizes(list_keys=4, lists=2, fan=2, memory_keys=8, rate=20, page_bytes=100, dead_share=4)
 
 
 BOTH = pytest.mark.parametrize("kind", [EventsView, TinyRuns])
