@@ -14,7 +14,17 @@ from eventlog import chronicle
 from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from eventlog.sortedruns import Sizes
-from gateway.facts import EventStored, FactUnknown, RelayUnregistered, draft, event_draft, event_of
+from gateway.facts import (
+    EventStored,
+    Fact,
+    FactUnknown,
+    Moderated,
+    RelayUnregistered,
+    Vanished,
+    draft,
+    event_draft,
+    event_of,
+)
 from gateway.nostr.event import Event, stored_form
 from gateway.views.eventkeys import mark_of, seqs_of
 from gateway.views.events import EventsView, Standing
@@ -234,7 +244,7 @@ def test_the_short_way_for_events_writes_and_reads_what_the_long_way_does() -> N
 def test_events_that_retention_took_are_gone_and_what_they_deleted_stays_barred() -> None:
     events = [signed(content=str(n), created_at=n + 1) for n in range(4)]
     deletion = signed(kind=5, tags=[["e", events[0].id]], created_at=9)
-    one, two = view_of(*events, deletion), view_of(*events, deletion)
+    one, two = view_of(*events, deletion), view_of(*events, deletion, kind=TinyRuns, batch=2)
     taken = chronicle.draft(Retained(2, (Below("nostr.stored", 5), Below("mirror.stored", 9))), 0)
     for view in (one, two):
         assert view.count(RELAY) == 4
@@ -288,3 +298,42 @@ def test_a_row_given_up_with_its_transaction_leaves_no_key() -> None:
     assert dead_and_all(view)[0] == 0
     view.apply(records[20:], 40)
     assert view.count(RELAY) == 40
+
+
+def told(view: EventsView, fact: Fact) -> None:
+    """Fold one fact behind the rest."""
+    seq = view.position
+    one = draft(fact, ts_ns=1, subject=b"s", salt=bytes(16))
+    view.apply([Record(seq, one.schema, 1, one.kind, b"s", b"", one.payload)], seq + 1)
+
+
+@BOTH
+def test_who_vanishes_or_is_banned_goes_with_all_their_kinds_and_wraps_wherever_their_keys_stand(
+    kind: type[EventsView],
+) -> None:
+    mine = [signed(ALICE, (1, 7)[n % 2], str(n), created_at=n + 1) for n in range(40)]
+    wraps = [signed(BOB, 1_059, str(n), created_at=n + 1, tags=[["p", pubkey(ALICE)]]) for n in range(9)]
+    others = [signed(BOB, 1, str(n), created_at=n + 1, tags=[["p", pubkey(ALICE)]]) for n in range(20)]
+    asked = signed(ALICE, 62, "", created_at=30)
+    for method in ("vanish", "banpubkey"):
+        view = view_of(*mine, *wraps, *others, asked, kind=kind, batch=5)
+        if method == "vanish":
+            told(view, Vanished(RELAY, bytes.fromhex(pubkey(ALICE)), 30))
+            left = [*mine[30:], *others, asked]
+        else:
+            told(view, Moderated(RELAY, b"", method, pubkey(ALICE), ""))
+            left = [*wraps, *others]
+        assert held(view) == sorted(event.id for event in left)
+        assert view.count(RELAY) == len(left)
+    told(view, Moderated(RELAY, b"", "banevent", others[3].id, ""))
+    assert view.standing(RELAY, others[3]) is Standing.NEW
+    assert view.count(RELAY) == len(left) - 1
+
+
+@BOTH
+def test_what_ends_goes_by_the_time_of_the_next_record(kind: type[EventsView]) -> None:
+    events = [signed(content=str(n), tags=[["expiration", str(100 + n)]]) for n in range(30)]
+    view = view_of(*events, kind=kind, batch=4)
+    [record] = records_of([(RELAY, signed(BOB))], start=len(events))
+    view.apply([Record(record.seq, record.schema, 119 * 10**9, record.kind, b"s", b"", record.payload)], 31)
+    assert held(view) == sorted([signed(BOB).id, *(event.id for event in events[20:])])
