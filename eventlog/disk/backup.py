@@ -199,16 +199,18 @@ def backup(
         durable.make_directories(disk, directory)
     _mark(disk, target, origin, complete=False)
     one_try = partial(_tried, disk, source, target, origin, link=link, jobs=jobs, progress=progress, wait=wait)
-    copying, checkpoint = _until_whole(one_try)
+    copying, checkpoint = _until_whole(one_try, wait)
     if with_keys:
         _copy_keys(copying)
     _mark(disk, target, origin, complete=True)
     return _done(copying, checkpoint)
 
 
-def _until_whole(one_try: Callable[[], tuple[_Copying, Checkpoint] | None]) -> tuple[_Copying, Checkpoint]:
+def _until_whole(one_try: Callable[[], tuple[_Copying, Checkpoint] | None], wait: Wait) -> tuple[_Copying, Checkpoint]:
     """Copy and verify, again where the log's files changed meanwhile. Raises Refused where they always do."""
-    for _ in range(BACKUP_TRIES_MAX):
+    for number in range(BACKUP_TRIES_MAX):
+        if number:
+            wait(BACKUP_LOOK_S * 2 ** (number - 1))
         found = one_try()
         if found is not None:
             return found
