@@ -153,20 +153,22 @@ class RowsView(TableView):
     def _page(
         self, relay_key: str, each: Filter, space: int, behind: bytes, count: int
     ) -> tuple[list[tuple[int, bytes]], bytes]:
-        """Give a page of `identities`, and where the next begins (nowhere: it was the last). Of a million rows each
-        passes here, so this is `_by_time` spelled out: half the cost.
+        """Give what of the next ``count`` rows is asked for, and where to go on (nowhere: these were the last).
+
+        Of a million rows each passes here: unpacked together, they cost half of what `_by_time` takes.
         """
-        floor, kinds, unpack = self.floor(relay_key), each.kinds, _ORDER.unpack
-        page: list[tuple[int, bytes]] = []
-        for order in self._walk(each, [space], behind):
-            if order is None:
-                continue
-            age, row_id, last = unpack(order)
-            if last & _SEQ_MASK >= floor and (kinds is None or last >> _SEQ_BITS in kinds):
-                page.append((_LATEST - age, row_id))
-                if len(page) == count:
-                    return page, order
-        return page, b""
+        floor, kinds = self.floor(relay_key), each.kinds
+        orders = list(islice(filter(None, self._walk(each, [space], behind)), count))
+        found = _ORDER.iter_unpack(b"".join(orders))
+        if kinds is None:
+            page = [(_LATEST - age, row_id) for age, row_id, last in found if last & _SEQ_MASK >= floor]
+        else:
+            page = [
+                (_LATEST - age, row_id)
+                for age, row_id, last in found
+                if last & _SEQ_MASK >= floor and last >> _SEQ_BITS in kinds
+            ]
+        return page, orders[-1] if len(orders) == count else b""
 
     def _walk(self, each: Filter, spaces: Sequence[int], behind: bytes = b"") -> Iterator[bytes | None]:
         """Walk what lies within a filter's times, the newest first; None where one might pause."""
