@@ -34,6 +34,7 @@ from eventlog.runs import (
     Span,
     around,
     merged,
+    unpacked,
 )
 
 _PACK = -1  # the job that writes what is in memory; others are known by the level of their sources
@@ -86,9 +87,9 @@ class SortedRuns:
 
     def _read_journal(self) -> None:
         query = "SELECT number, data FROM run_live WHERE keys = ? AND number > ? ORDER BY number"
-        width, keys, number = self._shape.width, list[bytes](), self._journal
+        keys, number = list[bytes](), self._journal
         for number, data in self._db.execute(query, (self._name, self._journal)).fetchall():
-            keys += [data[at : at + width] for at in range(0, len(data), width)]
+            keys += unpacked(data, self._shape.width)
             if len(keys) >= self._sizes.list_keys:  # many at once: a batch may have been of one event
                 self._take(keys, self._orders(keys), number)
                 keys = []
