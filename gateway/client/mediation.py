@@ -3,8 +3,8 @@
 A relay that is asked answers with a message that another relay can be asked with: so each one's answer is handed to the
 other, and what one lists of a range and then the other lists of it is compared here. Memory is one message, whatever
 the relays hold; no events and no times of theirs are needed.
-Invariant: a range that both have listed is not asked about again; where one's list was cut for its size, and so it is not
-known which of the other's ids lie before the cut, that part is asked about once more. This module must not know relays.
+Invariant: a range that both have listed is not asked about again; where one's list was cut for its size, and so it is
+not known which of the other's ids lie before the cut, that part is asked about once more. It must not know relays.
 """
 
 from dataclasses import dataclass
