@@ -11,7 +11,7 @@ import trio
 from gateway.cli.log.opening import DATA
 from gateway.cli.settings import load
 from gateway.configtext import masked
-from gateway.serve.control import ControlRefused, ask
+from gateway.serve.custody.control import ControlRefused, ask
 
 
 @click.group()

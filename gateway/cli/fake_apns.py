@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import Unavailable
 from gateway.push.es256 import private_pem
-from gateway.serve.fake_apns import FakeAPNs, serve_fake_apns
-from gateway.serve.fake_fcm import write_certificate
+from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns
+from gateway.serve.fakes.fcm import write_certificate
 
 KEY_FILE = "apns.p8"
 

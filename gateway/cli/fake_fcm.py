@@ -9,7 +9,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.errors import Unavailable
-from gateway.serve.fake_fcm import Answering, Fake, serve_fake, server_context, service_account, write_certificate
+from gateway.serve.fakes.fcm import Answering, Fake, serve_fake, server_context, service_account, write_certificate
 
 RSA_BITS = 2048
 

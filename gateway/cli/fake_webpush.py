@@ -4,7 +4,7 @@ import click
 import trio
 
 from gateway.cli.fake_fcm import serve
-from gateway.serve.fake_webpush import FakePushService
+from gateway.serve.fakes.webpush import FakePushService
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """``heliograph instance``: an instance's well-known document, fetched and judged as the gateway would.
 
-The same code fetches (`gateway.serve.fetch`) and judges; nothing is cached and no server is asked. Exit codes: 0 the
-gateway would take it, 1 it would not, 2 usage.
+The same code fetches (`gateway.serve.push.fetch`) and judges; nothing is cached and no server is asked. Exit codes: 0
+the gateway would take it, 1 it would not, 2 usage.
 """
 
 import json
@@ -19,7 +19,7 @@ from gateway.push.diagnosis import Finding, diagnose, fault, unfetched
 from gateway.push.es256 import PublicKey
 from gateway.push.tenant import Directory, Signer
 from gateway.push.wellknown import PATH, WellKnown, judge
-from gateway.serve.fetch import Fetcher
+from gateway.serve.push.fetch import Fetcher
 
 CHECK_FAILED = 1
 

@@ -1,7 +1,7 @@
 """``heliograph tenant``: the operator's view of who uses the gateway, how much, and what stands in the way.
 
-A running server is asked through its door (`gateway.serve.control`); without one this process reads the views, under
-the log's lock. Nothing of it is served over HTTP.
+A running server is asked through its door (`gateway.serve.custody.control`); without one this process reads the views,
+under the log's lock. Nothing of it is served over HTTP.
 """
 
 import json
@@ -22,10 +22,10 @@ from gateway.errors import Unavailable
 from gateway.push.tenant import Directory
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
-from gateway.serve.control import SOCKET, ask
+from gateway.serve.custody.control import SOCKET, ask
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
-from gateway.serve.tenancy import Tenancy
+from gateway.serve.push.tenancy import Tenancy
 
 CONFIG = click.option(
     "--config",

@@ -35,35 +35,35 @@ from gateway.nostr.info import Presentation
 from gateway.nostr.rules import rules_of
 from gateway.replication.path import socket_path
 from gateway.replication.registration import INTERNAL, Relay
-from gateway.serve.asgi import Bodies, Front
-from gateway.serve.barring import Barring
 from gateway.serve.bugs import tell_bug
 from gateway.serve.clock import Clock, SystemClock
-from gateway.serve.control import Control, Verb
-from gateway.serve.door import TRY_AGAIN, Door
-from gateway.serve.erasing import Erasing
-from gateway.serve.express import Express
-from gateway.serve.head import networks
-from gateway.serve.heeding import Heeding
-from gateway.serve.http import Routed, make_app
-from gateway.serve.keeping import Keeping
+from gateway.serve.custody.barring import Barring
+from gateway.serve.custody.control import Control, Verb
+from gateway.serve.custody.erasing import Erasing
+from gateway.serve.custody.heeding import Heeding
+from gateway.serve.custody.keeping import Keeping
+from gateway.serve.custody.transparency import TransparencyService
 from gateway.serve.keys import with_registration_secret
 from gateway.serve.ledger import Ledger
-from gateway.serve.management import ManagementService
-from gateway.serve.matrix import MatrixDoor
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
-from gateway.serve.mirror import MirrorService
+from gateway.serve.mirror.service import MirrorService
+from gateway.serve.port.asgi import Bodies, Front
+from gateway.serve.port.door import TRY_AGAIN, Door
+from gateway.serve.port.head import networks
+from gateway.serve.port.http import Routed, make_app
+from gateway.serve.port.socket import Socket
 from gateway.serve.pseudonym import pseudonym
-from gateway.serve.push import PushService
+from gateway.serve.push.express import Express
+from gateway.serve.push.matrix import MatrixDoor
+from gateway.serve.push.service import PushService
 from gateway.serve.refusals import Refusals
-from gateway.serve.relay import NostrService
-from gateway.serve.relays import RelayService
+from gateway.serve.relay.management import ManagementService
+from gateway.serve.relay.service import NostrService
 from gateway.serve.rereading import Rereading
-from gateway.serve.socket import Socket
 from gateway.serve.status import Status, our_version
 from gateway.serve.stderr import Patient
-from gateway.serve.transparency import TransparencyService
+from gateway.serve.workers.relays import RelayService
 from gateway.views.bars import BarsView
 from gateway.views.devices import DevicesView
 from gateway.views.documents import DocumentsView

@@ -17,7 +17,7 @@ from msgspec import structs, to_builtins
 from gateway.config import Config, MatrixApp, Policy, Push, refuse_impossible
 from gateway.errors import ConfigInvalid
 from gateway.push.quota import QUOTA_FIELDS
-from gateway.serve.control import WRONG, ControlRefused
+from gateway.serve.custody.control import WRONG, ControlRefused
 
 PUSH = ("policy", "allow", "block", *QUOTA_FIELDS)
 MATRIX_APP = tuple(name for name in QUOTA_FIELDS if name in MatrixApp.__struct_fields__)

@@ -1,7 +1,7 @@
 """Instances' last good documents, so that an instance whose server is down while we restart is not shut out (push §1).
 
 Invariant: what was recorded last of a domain, and whether its server has taken it back since; what is too old to serve
-is forgotten. Whether a document still serves is decided by whoever fetches (`gateway.serve.fetch`).
+is forgotten. Whether a document still serves is decided by whoever fetches (`gateway.serve.push.fetch`).
 """
 
 from dataclasses import dataclass

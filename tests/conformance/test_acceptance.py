@@ -23,8 +23,8 @@ from tests.conformance.worker import INTERNAL, Worker, relay_id
 from tests.conformance.world import World, world
 from tests.fakes import MemoryLog
 from tests.gateway.client.test_replica import Calm, Ears
-from tests.gateway.serve.test_mirror import connected, mirror_url, served
-from tests.gateway.serve.test_mirror import row as numbered
+from tests.gateway.serve.mirror.test_service import connected, mirror_url, served
+from tests.gateway.serve.mirror.test_service import row as numbered
 from tests.interop.pages import Page, Site, chromium, in_chromium, in_node, serving
 from tests.interop.test_nostr_tools import modules
 

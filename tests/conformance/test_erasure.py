@@ -20,8 +20,8 @@ from eventlog.disk import audit
 from gateway.cli.demo.instance import Instance
 from gateway.cli.log.group import command
 from gateway.push.es256 import private_pem
-from gateway.serve.fake_fcm import service_account
-from gateway.serve.fake_webpush import Subscriber
+from gateway.serve.fakes.fcm import service_account
+from gateway.serve.fakes.webpush import Subscriber
 from tests.server import Server, process
 
 TENANT, MATRIX_APP, NOWHERE = "demo.example.com", "com.example.matrix", "http://127.0.0.1:9"

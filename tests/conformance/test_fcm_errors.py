@@ -2,7 +2,7 @@
 
 The key is what the fake answers, in FCM's own form; the row is what the table says the gateway does.
 What takes time (a time-out of 10 s or more, doubled waits, the end of ``push.ttl``) is held on a simulated clock in
-tests/gateway/serve/test_dispatch.py and tests/gateway/push/test_settle.py.
+tests/gateway/serve/delivery/test_dispatch.py and tests/gateway/push/test_settle.py.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ import structlog.testing
 import trio
 
 from gateway.facts import Deferred, Fact, Removed, Settled, fact_of
-from gateway.serve.fake_fcm import FAILURES
+from gateway.serve.fakes.fcm import FAILURES
 from gateway.views.devices import DevicesView
-from tests.gateway.serve.test_push import TAKOS, Gateway, gateway, now
+from tests.gateway.serve.push.test_service import TAKOS, Gateway, gateway, now
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.server import Server, never_outliving
-from gateway.serve.fake_fcm import serve_fake, service_account
+from gateway.serve.fakes.fcm import serve_fake, service_account
 from tests.crash.audit import all_delivered, log_agrees, log_is_whole, nothing_is_lost
 from tests.crash.load import (
     EVENTS,

@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.serve.fake_fcm import Fake, Reply
+from gateway.serve.fakes.fcm import Fake, Reply
 
 
 @dataclass

@@ -28,7 +28,7 @@ from gateway.cli.demo.subscribers import Browser, IPhone
 from gateway.cli.demo.wire import Author, wire
 from gateway.facts import FACTS, Fact, Revoked, draft
 from gateway.serve.clock import SystemClock
-from gateway.serve.fake_fcm import serve_fake, service_account
+from gateway.serve.fakes.fcm import serve_fake, service_account
 from tests.crash.memory import RecordingFake
 from tests.data import first_release
 from tests.data.first_release import SECRET, TENANT, erase, posted, pushes, relays, said, settled, tear, vanishing

@@ -35,7 +35,7 @@ from gateway.replication.registration import INTERNAL
 from gateway.replication.signature import sign
 from gateway.serve.app import VIEWS
 from gateway.serve.clock import SystemClock
-from gateway.serve.fake_fcm import serve_fake, service_account
+from gateway.serve.fakes.fcm import serve_fake, service_account
 from tests.crash.memory import RecordingFake
 
 HERE = Path(__file__).parent / "first-release"

@@ -15,7 +15,7 @@ from gateway.replication.attempts import Attempts
 from gateway.replication.token import open_token
 from tests.eventlog.logs import at_once, running
 from tests.fakes import FakeClock
-from tests.gateway.serve.test_tokendesk import ALICE, KEY, RELAY, desk, refused
+from tests.gateway.serve.workers.test_tokendesk import ALICE, KEY, RELAY, desk, refused
 from tests.gateway.views.test_outbox import NOW, accepted, folded, keys
 from tests.sim.disk import SimDisk
 

@@ -16,7 +16,7 @@ from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items, Responder
 from gateway.nostr.filter import parse_filter
 from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
-from gateway.serve.shown import identities
+from gateway.serve.relay.shown import identities
 from gateway.views.events import EventsView
 from gateway.views.eventscan import Ending, EventScan, Row
 from tests import oracles

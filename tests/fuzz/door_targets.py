@@ -9,8 +9,8 @@ from websockets.server import ServerProtocol
 
 from gateway import configtext
 from gateway.errors import ConfigInvalid
-from gateway.serve.head import Head, HeadRefused, client_address, networks, read_head
-from gateway.serve.socket import Socket
+from gateway.serve.port.head import Head, HeadRefused, client_address, networks, read_head
+from gateway.serve.port.socket import Socket
 from tests.fuzz.target import Target
 
 HEAD_BYTES_MAX = 16_384

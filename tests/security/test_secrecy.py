@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.push.es256 import private_pem
-from gateway.serve.fake_webpush import Subscriber
+from gateway.serve.fakes.webpush import Subscriber
 from tests import secrecy
 from tests.conformance.fakes import Reply, Site
 from tests.conformance.worker import Worker, fresh_key

@@ -14,30 +14,30 @@ Where it fetches from (instances' documents, and push endpoints):
 - One name in several spellings: case, space, IDN
     tests/gateway/push/test_hostname.py::test_a_domain_has_one_spelling
 - A name with a public address and a private one
-    tests/gateway/serve/test_fetch.py::test_one_address_that_is_not_public_is_enough_to_refuse_and_nothing_is_dialled
-    tests/gateway/serve/test_egress.py::test_a_name_with_an_address_that_is_not_public_is_never_dialled
+    tests/gateway/serve/push/test_fetch.py::test_one_address_that_is_not_public_is_enough_to_refuse_and_nothing_is_dialled
+    tests/gateway/serve/delivery/test_egress.py::test_a_name_with_an_address_that_is_not_public_is_never_dialled
 - DNS rebinding: another address when it is dialled than when it was judged
-    tests/gateway/serve/test_fetch.py::test_a_name_that_changes_between_check_and_use_gains_nothing
-    tests/gateway/serve/test_egress.py::test_one_look_up_and_one_dial_to_the_address_that_was_checked
-    tests/gateway/serve/test_fetch.py::test_the_real_dialler_goes_where_it_is_told_and_nowhere_else
+    tests/gateway/serve/push/test_fetch.py::test_a_name_that_changes_between_check_and_use_gains_nothing
+    tests/gateway/serve/delivery/test_egress.py::test_one_look_up_and_one_dial_to_the_address_that_was_checked
+    tests/gateway/serve/push/test_fetch.py::test_the_real_dialler_goes_where_it_is_told_and_nowhere_else
 - Redirects to this machine
-    tests/gateway/serve/test_fetch.py::test_a_server_that_misbehaves_is_called_unreachable_with_the_reason
-    tests/gateway/serve/test_egress.py::test_a_redirect_is_an_answer_and_leads_nowhere
-    tests/gateway/serve/test_webpush.py::test_a_redirect_and_a_refusal_fail_and_the_device_stays
+    tests/gateway/serve/push/test_fetch.py::test_a_server_that_misbehaves_is_called_unreachable_with_the_reason
+    tests/gateway/serve/delivery/test_egress.py::test_a_redirect_is_an_answer_and_leads_nowhere
+    tests/gateway/serve/delivery/test_webpush.py::test_a_redirect_and_a_refusal_fail_and_the_device_stays
 - Another port, plain http, and what the configuration did not name
-    tests/gateway/serve/test_egress.py::test_another_port_plain_http_and_a_local_origin_that_nobody_named_are_refused_unresolved
-    tests/gateway/serve/test_fetch.py::test_a_document_on_this_machine_is_fetched_only_where_the_configuration_says_so
+    tests/gateway/serve/delivery/test_egress.py::test_another_port_plain_http_and_a_local_origin_that_nobody_named_are_refused_unresolved
+    tests/gateway/serve/push/test_fetch.py::test_a_document_on_this_machine_is_fetched_only_where_the_configuration_says_so
 - A certificate for another name
-    tests/gateway/serve/test_fetch.py::test_a_certificate_for_another_name_is_refused
+    tests/gateway/serve/push/test_fetch.py::test_a_certificate_for_another_name_is_refused
 - Huge bodies with and without a length, header floods, encoded bombs (the same test as redirects), endless answers
-    tests/gateway/serve/test_fetch.py::test_a_server_that_misbehaves_is_called_unreachable_with_the_reason
-    tests/gateway/serve/test_egress.py::test_an_endless_answer_is_cut_off
+    tests/gateway/serve/push/test_fetch.py::test_a_server_that_misbehaves_is_called_unreachable_with_the_reason
+    tests/gateway/serve/delivery/test_egress.py::test_an_endless_answer_is_cut_off
     tests/conformance/test_push_refusals.py::test_a_document_over_16_kib_is_refused
 - A byte a second, and hosts that hang
-    tests/gateway/serve/test_fetch.py::test_a_server_that_drips_is_cut_after_five_seconds_in_all
-    tests/gateway/serve/test_egress.py::test_slow_strangers_share_a_few_places_and_hold_up_nobody_else
+    tests/gateway/serve/push/test_fetch.py::test_a_server_that_drips_is_cut_after_five_seconds_in_all
+    tests/gateway/serve/delivery/test_egress.py::test_slow_strangers_share_a_few_places_and_hold_up_nobody_else
 - Credentials or cookies sent along
-    tests/gateway/serve/test_fetch.py::test_a_document_is_fetched_with_one_look_up_and_one_dial_and_asks_for_no_encoding
+    tests/gateway/serve/push/test_fetch.py::test_a_document_is_fetched_with_one_look_up_and_one_dial_and_asks_for_no_encoding
 - Keys that are none: RSA, P-384, two PEMs, 100 KB, PKCS #1, certificates, points off the curve
     tests/gateway/push/test_es256.py::test_anything_but_one_p256_public_key_is_refused
     tests/security/test_es256_vectors.py::test_a_point_that_is_not_on_the_curve_is_no_key
@@ -48,27 +48,27 @@ Where it fetches from (instances' documents, and push endpoints):
 
 How often it fetches:
 - A thousand requests for one new domain
-    tests/gateway/serve/test_fetch.py::test_a_thousand_requests_for_one_new_domain_make_one_fetch
+    tests/gateway/serve/push/test_fetch.py::test_a_thousand_requests_for_one_new_domain_make_one_fetch
 - A thousand bad domains from one source, and from many
-    tests/gateway/serve/test_fetch.py::test_many_unknown_domains_from_one_source_are_cut_off_and_known_ones_are_not
-    tests/gateway/serve/test_fetch.py::test_first_fetches_have_a_budget_over_all_sources_and_configured_instances_none
-    tests/gateway/serve/test_fetch.py::test_a_failure_is_remembered_for_30_seconds
+    tests/gateway/serve/push/test_fetch.py::test_many_unknown_domains_from_one_source_are_cut_off_and_known_ones_are_not
+    tests/gateway/serve/push/test_fetch.py::test_first_fetches_have_a_budget_over_all_sources_and_configured_instances_none
+    tests/gateway/serve/push/test_fetch.py::test_a_failure_is_remembered_for_30_seconds
 - Bad signatures against a known tenant
-    tests/gateway/serve/test_fetch.py::test_failing_signatures_cause_one_fetch_in_thirty_seconds
+    tests/gateway/serve/push/test_fetch.py::test_failing_signatures_cause_one_fetch_in_thirty_seconds
 - Keys: the old one until its time is over, a new one after one fetch, none when it was revoked, the last in an outage
-    tests/gateway/serve/test_fetch.py::test_a_document_is_fresh_for_300_seconds_and_then_asked_for_again
-    tests/gateway/serve/test_push.py::test_a_rotated_key_is_found_by_one_fetch_more
-    tests/gateway/serve/test_fetch.py::test_a_document_that_was_fetched_and_holds_no_key_revokes_the_old_one
-    tests/gateway/serve/test_fetch.py::test_an_old_document_serves_for_a_day_while_the_new_one_cannot_be_fetched
+    tests/gateway/serve/push/test_fetch.py::test_a_document_is_fresh_for_300_seconds_and_then_asked_for_again
+    tests/gateway/serve/push/test_service.py::test_a_rotated_key_is_found_by_one_fetch_more
+    tests/gateway/serve/push/test_fetch.py::test_a_document_that_was_fetched_and_holds_no_key_revokes_the_old_one
+    tests/gateway/serve/push/test_fetch.py::test_an_old_document_serves_for_a_day_while_the_new_one_cannot_be_fetched
 - The same over a restart: no old key for a new one, none that was taken back, none after a day
-    tests/gateway/serve/test_push.py::test_an_instance_whose_site_is_down_while_the_gateway_restarts_is_known_by_its_last_document
-    tests/gateway/serve/test_push.py::test_a_document_without_a_key_revokes_what_was_kept_also_after_a_restart
-    tests/gateway/serve/test_lastgood.py::test_the_rules_of_an_old_document_hold_over_a_restart
+    tests/gateway/serve/push/test_service.py::test_an_instance_whose_site_is_down_while_the_gateway_restarts_is_known_by_its_last_document
+    tests/gateway/serve/push/test_service.py::test_a_document_without_a_key_revokes_what_was_kept_also_after_a_restart
+    tests/gateway/serve/push/test_lastgood.py::test_the_rules_of_an_old_document_hold_over_a_restart
 - Documents that change all day, and thousands of names, to make memory or the log grow
-    tests/gateway/serve/test_lastgood.py::test_whoever_changes_keys_all_day_is_recorded_eight_times_and_leaves_no_old_key_behind
-    tests/gateway/serve/test_lastgood.py::test_strangers_names_are_bounded_and_configured_ones_are_not
-    tests/gateway/serve/test_push.py::test_a_document_is_kept_only_with_something_that_it_verified
-    tests/gateway/serve/test_fetch.py::test_documents_in_memory_are_bounded_and_one_that_went_is_fetched_again
+    tests/gateway/serve/push/test_lastgood.py::test_whoever_changes_keys_all_day_is_recorded_eight_times_and_leaves_no_old_key_behind
+    tests/gateway/serve/push/test_lastgood.py::test_strangers_names_are_bounded_and_configured_ones_are_not
+    tests/gateway/serve/push/test_service.py::test_a_document_is_kept_only_with_something_that_it_verified
+    tests/gateway/serve/push/test_fetch.py::test_documents_in_memory_are_bounded_and_one_that_went_is_fetched_again
 - The registration key on the webhook, and the other way round
     tests/security/test_keys_apart.py::test_each_key_opens_its_own_surface_alone
 
@@ -101,7 +101,7 @@ What comes again:
 - A captured registration, before and after a restart
     tests/security/test_replay.py::test_a_captured_registration_does_not_bring_a_device_back
     tests/security/test_replay.py::test_a_captured_registration_does_not_move_a_device_back
-    tests/gateway/serve/test_push.py::test_nonces_survive_a_restart
+    tests/gateway/serve/push/test_service.py::test_nonces_survive_a_restart
 - A registration that its deregistration overtook
     tests/security/test_replay.py::test_a_registration_that_its_deregistration_overtook_comes_too_late
 - A nonce for another envelope, and many at once
@@ -131,26 +131,26 @@ Who reaches whom:
     tests/gateway/push/test_tenant.py::test_an_unknown_domain_is_its_own_tenant_however_it_is_spelled
     tests/gateway/push/test_tenant.py::test_an_unknown_slug_is_not_allowed
 - The shared secret: constant time, one tenant, never instead of a signature that fails
-    tests/gateway/serve/test_push.py::test_a_secret_serves_where_one_is_configured_and_the_well_known_one_never_does
+    tests/gateway/serve/push/test_service.py::test_a_secret_serves_where_one_is_configured_and_the_well_known_one_never_does
 - Another's backlog, and a device that gets too many
-    tests/gateway/serve/test_dispatch.py::test_a_backlog_of_100_000_delays_another_tenants_push_by_less_than_a_second
-    tests/gateway/serve/test_dispatch.py::test_one_device_gets_240_a_minute_and_the_rest_later
-    tests/gateway/serve/test_dispatch.py::test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more
-    tests/gateway/serve/test_dispatch.py::test_a_tenant_whose_sends_hang_leaves_room_for_others
+    tests/gateway/serve/delivery/test_dispatch.py::test_a_backlog_of_100_000_delays_another_tenants_push_by_less_than_a_second
+    tests/gateway/serve/delivery/test_dispatch.py::test_one_device_gets_240_a_minute_and_the_rest_later
+    tests/gateway/serve/delivery/test_dispatch.py::test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more
+    tests/gateway/serve/delivery/test_dispatch.py::test_a_tenant_whose_sends_hang_leaves_room_for_others
     tests/conformance/test_register.py::test_beyond_64_devices_the_least_recently_registered_goes
 - Devices that are dead, or logged out, and what still waits for them
-    tests/gateway/serve/test_dispatch.py::test_a_dead_device_is_found_dead_once_and_takes_along_all_that_waits_for_it
-    tests/gateway/serve/test_dispatch.py::test_what_waits_for_a_device_that_is_deregistered_is_not_sent
+    tests/gateway/serve/delivery/test_dispatch.py::test_a_dead_device_is_found_dead_once_and_takes_along_all_that_waits_for_it
+    tests/gateway/serve/delivery/test_dispatch.py::test_what_waits_for_a_device_that_is_deregistered_is_not_sent
 - Pushkeys and requests of the Matrix door without end
-    tests/gateway/serve/test_matrix.py::test_an_app_has_the_quotas_of_a_tenant
-    tests/gateway/serve/test_tenancy.py::test_an_app_of_the_matrix_door_has_rates_as_an_instance_has
+    tests/gateway/serve/push/test_matrix.py::test_an_app_has_the_quotas_of_a_tenant
+    tests/gateway/serve/push/test_tenancy.py::test_an_app_of_the_matrix_door_has_rates_as_an_instance_has
 - A configuration that is wrong, or half read, while the server runs
     tests/gateway/serve/test_rereading.py::test_a_file_that_is_wrong_changes_nothing_and_the_operator_is_told_why
     tests/gateway/serve/test_rereading.py::test_no_value_is_told_since_some_are_secrets
 - Slow and endless requests at the door
-    tests/gateway/serve/test_door.py::test_a_slow_head_is_closed
-    tests/gateway/serve/test_asgi.py::test_a_slow_body_is_given_up
-    tests/gateway/serve/test_asgi.py::test_an_endless_body_is_not_read_to_its_end
+    tests/gateway/serve/port/test_door.py::test_a_slow_head_is_closed
+    tests/gateway/serve/port/test_asgi.py::test_a_slow_body_is_given_up
+    tests/gateway/serve/port/test_asgi.py::test_an_endless_body_is_not_read_to_its_end
     tests/conformance/test_push_refusals.py::test_a_body_over_16_kib_is_too_large
 
 What is seen:

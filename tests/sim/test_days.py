@@ -22,8 +22,8 @@ from gateway.replication.registration import INTERNAL
 from gateway.replication.token import ACCESS
 from gateway.serve.app import VIEWS, Gateway
 from gateway.serve.metrics import Metrics
-from gateway.serve.socket import serve_socket
-from gateway.serve.tokendesk import DEFAULT_WORKER
+from gateway.serve.port.socket import serve_socket
+from gateway.serve.workers.tokendesk import DEFAULT_WORKER
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.gateway.client.worker import RELAY_ID, rows
 from tests.worker import SECRET
@@ -192,7 +192,7 @@ async def test_days_of_cuts_restarts_and_tokens_that_end_lose_no_row_and_repeat_
     autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.client.line.CLIENT_PING_S", 900.0)  # else most of the time goes into pings
-    monkeypatch.setattr("gateway.serve.socket.PING_IDLE_S", 1_800.0)
+    monkeypatch.setattr("gateway.serve.port.socket.PING_IDLE_S", 1_800.0)
     dice, acknowledged, copy = random.Random(1), list[str](), Copy()
     config = Config(registration=Registration(secret=SECRET), data=str(tmp_path))
     world = World(dice, Days(dice), config)

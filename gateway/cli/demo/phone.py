@@ -11,7 +11,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.cli.demo.telling import check
-from gateway.serve.fake_fcm import Fake, Reply, serve_fake, service_account
+from gateway.serve.fakes.fcm import Fake, Reply, serve_fake, service_account
 
 
 class Watched(Fake):

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.cli.demo.telling import check
 from gateway.push.es256 import private_pem
-from gateway.serve.fake_apns import FakeAPNs, serve_fake_apns, token
-from gateway.serve.fake_fcm import Reply, serve_fake, write_certificate
-from gateway.serve.fake_webpush import FakePushService, Subscriber
+from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns, token
+from gateway.serve.fakes.fcm import Reply, serve_fake, write_certificate
+from gateway.serve.fakes.webpush import FakePushService, Subscriber
 
 IPHONE_APP = "app.takos.ios"
 

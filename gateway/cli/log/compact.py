@@ -23,8 +23,8 @@ from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
-from gateway.serve.control import SOCKET, ask
-from gateway.serve.keeping import Keeping
+from gateway.serve.custody.control import SOCKET, ask
+from gateway.serve.custody.keeping import Keeping
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 

@@ -1,8 +1,8 @@
 """``heliograph log erase``: a subject's payloads gone from the log, its indexes, views and snapshots; no proof breaks.
 
-The one that has the log does it: a running server where there is one, asked through its door (`gateway.serve.control`),
-else this process, under the log's lock. Invariant: what was asked for is said back before anything is changed, and
-neither ``--by`` nor ``--reason`` may name the subject: both stay for ever.
+The one that has the log does it: a running server where there is one, asked through its door
+(`gateway.serve.custody.control`), else this process, under the log's lock. Invariant: what was asked for is
+said back before anything is changed, and neither ``--by`` nor ``--reason`` may name the subject: both stay for ever.
 """
 
 import json
@@ -23,8 +23,8 @@ from gateway.errors import Unavailable
 from gateway.facts import refuse_unknown
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
-from gateway.serve.control import SOCKET, UNAVAILABLE, ControlRefused, ask
-from gateway.serve.erasing import Asked, Done, Erasing
+from gateway.serve.custody.control import SOCKET, UNAVAILABLE, ControlRefused, ask
+from gateway.serve.custody.erasing import Asked, Done, Erasing
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.views.subjects import NostrKey, Subject, SubjectUnclear, described, subject_of, words

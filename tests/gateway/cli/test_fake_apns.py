@@ -12,7 +12,7 @@ from gateway.cli.fake_apns import command
 from gateway.push.apns import provider_token
 from gateway.push.es256 import private_key
 from gateway.serve.clock import SystemClock
-from gateway.serve.fake_apns import FAILURES
+from gateway.serve.fakes.apns import FAILURES
 
 
 def test_the_help_lists_every_failure() -> None:

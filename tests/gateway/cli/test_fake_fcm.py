@@ -3,7 +3,7 @@
 from click.testing import CliRunner
 
 from gateway.cli.fake_fcm import command
-from gateway.serve.fake_fcm import FAILURES
+from gateway.serve.fakes.fcm import FAILURES
 
 
 def test_the_help_lists_every_failure() -> None:

@@ -5,7 +5,7 @@ import json
 from click.testing import CliRunner
 
 from gateway.cli.fake_webpush import command
-from gateway.serve.fake_webpush import FAILURES, FakePushService
+from gateway.serve.fakes.webpush import FAILURES, FakePushService
 
 
 def test_the_help_lists_every_failure() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigInvalid
 from gateway.push.oauth import GRANT, SCOPE, AnswerInvalid, account, assertion, token_form, token_of
-from gateway.serve.fake_fcm import service_account
+from gateway.serve.fakes.fcm import service_account
 from tests.takos import Instance
 
 KEY = rsa.generate_private_key(65537, 2048)

@@ -14,7 +14,7 @@ from gateway.push.matrix import MatrixEvent
 from gateway.push.subscription import Subscription, endpoint
 from gateway.push.vapid import base64url_bytes
 from gateway.push.webpush import TEXT_BYTES_MAX, encrypt, headers, judge, text_of
-from gateway.serve.fake_webpush import Subscriber
+from gateway.serve.fakes.webpush import Subscriber
 
 # RFC 8291 appendix A
 TEXT = b"When I grow up, I want to be a watermelon"

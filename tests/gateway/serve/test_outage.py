@@ -16,15 +16,15 @@ from gateway.limits.push import RAMP_PER_S
 from gateway.push.content import Content
 from gateway.push.fcm import Braked, Delivered, Transient, Verdict
 from gateway.push.turns import Delivery
-from gateway.serve.dispatch import Dispatcher
+from gateway.serve.delivery.dispatch import Dispatcher
+from gateway.serve.delivery.wayout import WayOut
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
-from gateway.serve.wayout import WayOut
 from gateway.views.devices import DevicesView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
 from tests.fakes import MemoryLog, memory_ledger
-from tests.gateway.serve.test_dispatch import CLOCK
+from tests.gateway.serve.delivery.test_dispatch import CLOCK
 
 OUTAGE_S = 600
 DEVICES = 80

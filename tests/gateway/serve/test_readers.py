@@ -9,8 +9,8 @@ from coincurve import PrivateKey
 from gateway.config import Policy, Relay
 from gateway.nostr.hyperloglog import HyperLogLog
 from tests.fakes import MemoryLog
-from tests.gateway.serve.test_plugin import ANSWER, script
-from tests.gateway.serve.test_relay import URL, FakeSocket, bench, ids
+from tests.gateway.serve.relay.test_plugin import ANSWER, script
+from tests.gateway.serve.relay.test_service import URL, FakeSocket, bench, ids
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed_fields
 
 

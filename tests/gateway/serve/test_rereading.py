@@ -12,7 +12,7 @@ from msgspec import structs
 from gateway.config import Config, Instance, Matrix, MatrixApp, Policy, Push, Relay, Server
 from gateway.configtext import parse
 from gateway.errors import ConfigInvalid
-from gateway.serve.control import WRONG, ControlRefused
+from gateway.serve.custody.control import WRONG, ControlRefused
 from gateway.serve.rereading import Rereading, differing, merged
 
 OLD = Config()

@@ -1,0 +1,1 @@
+"""Deliveries: the outbox drained, by every way out."""

@@ -1,0 +1,417 @@
+"""The dispatcher: sends what the outbox says is still to do, and records what came of it (push §4, §5).
+
+    ledger ── what was just applied ──▶ turns ──▶ a sender takes one ── its way out ──▶ settler ──▶ log
+Invariants: only what the outbox shows as pending is sent; a delivery stays taken until its outcome is durable and
+applied, so none is sent again after it was settled, and the next one of its device only then; what was accepted and
+not settled when the last run ended is found in the outbox at the start. A project that fails is left alone by its
+breaker, and comes back slowly. This module must not know requests, signatures, HTTP, or what a way out speaks.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import trio
+from cachetools import LRUCache
+
+from eventlog.record import Record
+from gateway.facts import Accepted, Deferred, Deregistered, Settled, fact_of
+from gateway.limits.push import (
+    DEVICE_PER_HOUR,
+    DEVICE_PER_MINUTE,
+    DEVICES_BRAKED_MAX,
+    RAMP_BACKLOG,
+    RATE_KEYS_MAX,
+    RETRY_MS_MIN,
+    SWEEP_S,
+    TENANT_ERRORS_PER_MINUTE,
+)
+from gateway.push.breaker import STATES, Breaker
+from gateway.push.bucket import Buckets
+from gateway.push.content import Content, content_of
+from gateway.push.fcm import Failed, Gone, Mismatched, Transient
+from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
+from gateway.push.target import identity
+from gateway.push.tenantclass import TenantClasses
+from gateway.push.turns import Delivery, Turns, device_number
+from gateway.serve.clock import Clock
+from gateway.serve.delivery.settler import Alarms, Ended, Settler
+from gateway.serve.delivery.wayout import NotNow, WayOut
+from gateway.serve.ledger import Ledger
+from gateway.serve.metrics import Metrics
+from gateway.serve.push.figures import PushFigures
+from gateway.views.devices import DevicesView
+from gateway.views.outbox import OutboxView
+
+FCM_KINDS = ("token", "fid")
+TEXTS_MAX = 4096  # notifications whose text is kept at hand between acceptance and sending
+UNSETTLED_MAX = 2048  # outcomes waiting for the disk; beyond, nothing more is sent
+DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
+EXPIRED_BATCH = 1000  # expired deliveries settled in one record batch
+TAKEN_ALONG = 1000  # deliveries settled at once with a device that is gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a notification's deliveries share."""
+
+    content: Content
+    dry_run: bool
+    accepted_ms: int
+
+
+class Dispatcher:
+    """Sends the outbox, each delivery by the way out for its kind of target. `run` it.
+
+    `known` and `progress` are for whoever accepts notifications.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        ways: Mapping[str, WayOut],
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        slots: int,
+        classes: TenantClasses | None = None,
+    ) -> None:
+        outbox, devices = ledger.views["outbox"], ledger.views["devices"]
+        assert isinstance(outbox, OutboxView)
+        assert isinstance(devices, DevicesView)
+        self._devices = devices
+        self._outbox, self._ledger, self._ways, self._clock, self._metrics = outbox, ledger, ways, clock, metrics
+        self._slots, self._turns = slots, Turns(outbox, slots)
+        self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())
+        self._texts: LRUCache[int, _Text] = LRUCache(TEXTS_MAX)
+        self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
+        self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+        self._probes: dict[str, int] = {}  # by project, the accepted seq of its last probe
+        self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
+        self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
+        self._refused: LRUCache[tuple[str, str], float] = LRUCache(RATE_KEYS_MAX)  # each lane's are paid for so far (s)
+        self._alarms = Alarms()
+        self._settler = Settler(ledger, clock, self._figures, self._alarms)
+        self._nursery: trio.Nursery | None = None
+        self._senders = self._flying = 0
+        self._ending = trio.Event()
+        self._idle, self._timing, self._landing = (trio.lowlevel.ParkingLot() for _ in range(3))
+        self._outstanding: dict[int, int] = {}  # by accepted seq: targets that have had no outcome yet
+        self._progress: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
+
+    def known(self, accepted_seq: int, content: Content, *, dry_run: bool) -> None:
+        """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
+        self._texts[accepted_seq] = _Text(content, dry_run, self._clock.now_ms())
+
+    def reclassify(self, classes: TenantClasses) -> None:
+        """Count tenants by other classes from now on."""
+        self._figures.reclassify(classes)
+
+    def forget(self) -> None:
+        """Let go of every text: some were erased. The log gives back what it still has."""
+        self._texts.clear()
+
+    async def progress(self, accepted_seq: int) -> None:
+        """Wait until all targets of a notification have an outcome, a deferral included, and the views show it.
+
+        After a restart each outcome counts, and a breaker that opens wakes everybody: look again. The caller has a
+        deadline.
+        """
+        lot = self._progress[accepted_seq]
+        try:
+            await lot.park()
+        finally:
+            if not lot:
+                self._progress.pop(accepted_seq, None)
+
+    def is_stopped(self, projects: Iterable[str], accepted_seq: int = -1) -> bool:
+        """Whether breakers hold up all of these projects, so that there is nothing to wait for now.
+
+        While one is probed that is so for all but the notification that it is probed with.
+        """
+        now_ms = self._clock.now_ms()
+        for project in projects:
+            breaker = self.breakers.get(project)
+            probed = breaker and breaker.state == "probing" and self._probes.get(project) != accepted_seq
+            if not breaker or not (probed or breaker.is_open(now_ms)):
+                return False
+        return True
+
+    def is_resting(self, accepted_seq: int) -> bool:
+        """Whether all that is pending of a notification waits for a later time, or for breakers."""
+        if self._outbox.is_deferred(accepted_seq, self._clock.now_ms()):
+            return True
+        return self.is_stopped(self._outbox.projects(accepted_seq), accepted_seq)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Send for ever. Cancelled: nothing more is begun, and sends in flight have `DRAIN_S` to end and be settled.
+
+        What does not end in time is abandoned, found pending at the next start, and sent again.
+        """
+        self._ledger.watchers.append(self._applied)
+        try:
+            for tenant, project in self._outbox.lanes():
+                self._turns.mark(tenant, project)
+                if self._outbox.queued_all() > RAMP_BACKLOG:
+                    self.breakers[project].begin_slowly(self._clock.now_ms())
+            async with AsyncExitStack() as entered, trio.open_nursery() as outer:
+                for way in dict.fromkeys(self._ways.values()):
+                    await entered.enter_async_context(way)
+                draining = trio.CancelScope(shield=True)
+                outer.start_soon(self._work, draining)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    draining.deadline = trio.current_time() + DRAIN_S
+                    self._ending.set()
+        finally:
+            self._ledger.watchers.remove(self._applied)
+
+    async def _work(self, scope: trio.CancelScope) -> None:
+        """Send and settle until nothing is in flight at the end."""
+        with scope:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._settler.run, self._settled)
+                nursery.start_soon(self._keep_time)
+                await self._ending.wait()
+                while self._flying or self._settler.unsettled:
+                    await self._landing.park()
+                nursery.cancel_scope.cancel()
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def _applied(self, records: Sequence[Record]) -> None:
+        """Take in what the ledger has just applied: newly accepted deliveries queue up."""
+        count = 0
+        for record in records:
+            if record.kind == Deregistered.kind:
+                fact = fact_of(record)
+                if isinstance(fact, Deregistered):
+                    self._take_along(fact.tenant, fact.target_kind, fact.target, "deregistered")
+            elif record.kind == Accepted.kind:
+                fact = fact_of(record)
+                if isinstance(fact, Accepted) and fact.targets:
+                    self._outstanding[record.seq] = len(fact.targets)
+                    count += len(fact.targets)
+                    self._figures.accepted(fact.tenant, len(fact.targets))
+                    self._offer(record.seq, fact)
+        if count:
+            self._rouse(count)
+
+    def _offer(self, seq: int, fact: Accepted) -> None:
+        tenant = fact.tenant
+        for index, to in enumerate(fact.targets):
+            device = device_number(tenant, to.target_kind, to.target)
+            if self._outbox.standing(device) > 1:
+                self._turns.mark(tenant, to.project)  # the outbox knows which is first
+            else:
+                self._turns.offer(
+                    Delivery(seq, index, tenant, to.project, to.target, to.target_kind, 0, fact.expires_ms, device)
+                )
+
+    async def _keep_time(self) -> None:
+        """Do what becomes due by itself: deferred deliveries, brakes that end, ramps that rise, what is too old."""
+        ripe_ms, sweep_s = 0, 0.0
+        while True:
+            now_ms = self._clock.now_ms()
+            if trio.current_time() >= sweep_s:
+                self._sweep(now_ms)
+                sweep_s = trio.current_time() + SWEEP_S
+            for tenant, project in self._outbox.ripe(ripe_ms, now_ms):
+                self._turns.mark(tenant, project)
+            ripe_ms = now_ms
+            if self._turns.are_due:
+                self._rouse(1)
+            with trio.move_on_after(min(self._quiet_s(now_ms), max(0.0, sweep_s - trio.current_time()))):
+                await self._timing.park()
+
+    def _quiet_s(self, now_ms: int) -> float:
+        """Seconds until something may become due by itself."""
+        times = [breaker.next_ms(now_ms) for breaker in self.breakers.values()] if self._turns.are_due else []
+        times += [self._outbox.next_ripe_ms(now_ms), self._turns.rested_ms(now_ms)]
+        return min([(time_ms - now_ms) / 1000 + 0.001 for time_ms in times if time_ms is not None], default=SWEEP_S)
+
+    def _sweep(self, now_ms: int) -> None:
+        """Settle what expired while it had to wait."""
+        for delivery in self._outbox.expired(now_ms, EXPIRED_BATCH):
+            if self._turns.withdraw(delivery):
+                self._end(delivery, Decision(settled(delivery, "expired", "braked")))
+        self._figures.sweep(now_ms)
+
+    # -- senders ------------------------------------------------------------------------------------------------------
+
+    def _rouse(self, count: int) -> None:
+        """Have so many more senders look for something to send, as far as there are slots."""
+        resting = len(self._idle)
+        self._idle.unpark(count=min(count, resting))
+        if self._nursery is not None and not self._ending.is_set():
+            for _ in range(min(count - resting, self._slots - self._senders)):
+                self._senders += 1
+                self._nursery.start_soon(self._send_on)
+
+    async def _send_on(self) -> None:
+        """One of the senders: take a delivery, send it, hand its outcome on, for ever."""
+        while not self._ending.is_set():
+            now_ms = self._clock.now_ms()
+            delivery = self._next(now_ms)
+            if delivery is None:
+                await self._idle.park()
+                continue
+            if self._turns.are_due and self._idle:
+                self._rouse(1)
+            begun = self._begin(delivery, now_ms)
+            self._flying += 1
+            try:
+                await self._deliver(delivery, begun)
+            finally:
+                self._flying -= 1
+                self._turns.landed(delivery)
+                self._landing.unpark_all()
+
+    def _next(self, now_ms: int) -> Delivery | None:
+        # What is sent while the log has failed could not be settled, and would be sent again after a crash.
+        if self._settler.unsettled >= UNSETTLED_MAX or self._ledger.failure is not None:
+            return None
+        return self._turns.next(now_ms, lambda project: self.breakers[project].admits(now_ms))
+
+    def _begin(self, delivery: Delivery, now_ms: int) -> int:
+        breaker = self.breakers[delivery.project]
+        begun = breaker.began(now_ms)
+        if breaker.state == "probing":
+            self._probes[delivery.project] = delivery.seq
+        return begun
+
+    async def _deliver(self, delivery: Delivery, begun: int) -> None:
+        try:
+            decision = await self._attempt(delivery)
+        except NotNow as why:
+            self._alarms.sound(delivery.project, str(why))
+            self.breakers[delivery.project].stop(self._clock.now_ms() + RETRY_MS_MIN)
+            self._turns.put_back(delivery)
+            self._timing.unpark_all()
+            return
+        self._hear(delivery.project, decision, begun)
+        self._end(delivery, decision)
+
+    async def _attempt(self, delivery: Delivery) -> Decision:
+        """Try one send; raise NotNow where nothing was sent for the project's sake, and its turn comes again."""
+        now_ms, way = self._clock.now_ms(), self._ways.get(delivery.target_kind)
+        if delivery.expires_ms <= now_ms:
+            return Decision(settled(delivery, "expired"))
+        if way is None or not way.knows(delivery.project):
+            return Decision(settled(delivery, "failed", "no-project"), alarm="no-project")
+        wait_s = self._device_wait_s(delivery.device)
+        if wait_s:
+            return Decision(deferred(delivery, now_ms + int(wait_s * 1000) + 1, "device-rate", tried=False))
+        text = self._text(delivery.seq)
+        if text is None:
+            return Decision(settled(delivery, "failed", "erased"))
+        began = trio.current_time()
+        verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
+        self._figures.sent(delivery.target_kind, trio.current_time() - began)
+        if isinstance(verdict, Gone | Failed | Mismatched) and delivery.target_kind in FCM_KINDS:
+            self._charge(delivery)
+        if isinstance(verdict, Transient) and verdict.scope == "project":
+            self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
+        state = self._projects[delivery.project]
+        decision = decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
+        if isinstance(decision.fact, Settled):
+            self._figures.waited(delivery.tenant, text.accepted_ms, now_ms)
+        return decision
+
+    def _charge(self, delivery: Delivery) -> None:
+        """Count what FCM refused for a tenant: refusals use up the quota that all tenants share.
+
+        Each is paid for with its share of a minute, a minute's worth ahead; also those that were under way already.
+        """
+        lane, now_s = (delivery.tenant, delivery.project), trio.current_time()
+        paid_s = max(self._refused.get(lane, -math.inf), now_s - 60) + 60 / TENANT_ERRORS_PER_MINUTE
+        self._refused[lane] = paid_s
+        if paid_s > now_s:
+            self._turns.rest(*lane, self._clock.now_ms() + int((paid_s - now_s) * 1000) + 1)
+            self._timing.unpark_all()
+
+    def _device_wait_s(self, device: int) -> float:
+        now_s = trio.current_time()
+        return self._per_minute.take(device, now_s) or self._per_hour.take(device, now_s)
+
+    def _text(self, accepted_seq: int) -> _Text | None:
+        """The notification's text, from memory or from the log; None where it was erased."""
+        found = self._texts.get(accepted_seq)
+        if found is None:
+            record = self._ledger.log.record(accepted_seq)
+            fact = fact_of(record)
+            if not isinstance(fact, Accepted):
+                return None
+            found = self._texts[accepted_seq] = _Text(*content_of(fact), record.ts_ns // 1_000_000)
+        return found
+
+    # -- outcomes -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, project: str, decision: Decision, begun: int) -> None:
+        """Tell the project's breaker what an answer says of the service."""
+        breaker, now_ms = self.breakers[project], self._clock.now_ms()
+        before = breaker.state
+        match decision.service:
+            case "works":
+                breaker.worked(begun, now_ms)
+            case "fails":
+                breaker.failed(begun, now_ms, decision.wait_ms, self._clock.uniform(0.0, 1.0))
+            case "stops":
+                breaker.stop(decision.brake_until_ms)
+        if breaker.state != before:
+            self._alarms.sound(project, f"breaker: {breaker.state}")
+            self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
+            self._timing.unpark_all()
+            if breaker.state == "open":
+                for lot in self._progress.values():
+                    lot.unpark_all()
+
+    def _end(self, delivery: Delivery, decision: Decision) -> None:
+        """Hand an outcome to the settler."""
+        if decision.alarm:
+            self._alarms.sound(delivery.project, decision.alarm)
+        self._settler.end(delivery, decision.fact, remove=decision.remove)
+
+    def _settled(self, ended: Sequence[Ended]) -> None:
+        """Let go of what the views show as done, or as due later; what stood behind it comes forward."""
+        gone: dict[int, tuple[Delivery, str]] = {}
+        for delivery, fact in ended:
+            self._turns.forget(delivery)
+            if isinstance(fact, Deferred):
+                self._timing.unpark_all()
+            elif self._outbox.standing(delivery.device):
+                self._turns.mark(delivery.tenant, delivery.project)
+                if fact.outcome == "removed":
+                    gone[delivery.device] = delivery, fact.reason
+            self._tell(delivery.seq)
+        for delivery, reason in gone.values():
+            self._take_along(delivery.tenant, delivery.target_kind, delivery.target, reason)
+        if self._turns.are_due:
+            self._rouse(len(ended))
+        self._landing.unpark_all()
+
+    def _take_along(self, tenant: str, target_kind: str, target: str, reason: str) -> None:
+        """Settle what else waits for a device that is gone, unsent; the rest when the views show these as settled.
+
+        One 404 is enough for a device, and whoever has logged out is told nothing more. Not where it was registered
+        again meanwhile. What waits under another spelling of a subscription is sent, and answered for itself.
+        """
+        if self._devices.holder(tenant, target_kind, identity(target_kind, target)) is not None:
+            return
+        for one in self._outbox.of_device(device_number(tenant, target_kind, target), TAKEN_ALONG):
+            same = (one.tenant, one.target_kind, one.target) == (tenant, target_kind, target)
+            if same and self._turns.withdraw(one):
+                self._settler.end(one, settled(one, "removed", reason), remove=False)
+
+    def _tell(self, accepted_seq: int) -> None:
+        """Wake whoever waits for a notification, when its last target has an outcome."""
+        left = self._outstanding.pop(accepted_seq, 0) - 1
+        if left > 0:
+            self._outstanding[accepted_seq] = left
+        elif (lot := self._progress.get(accepted_seq)) is not None:
+            lot.unpark_all()

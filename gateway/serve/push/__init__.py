@@ -1,0 +1,1 @@
+"""The push services: what instances and homeservers ask, judged, recorded and answered."""

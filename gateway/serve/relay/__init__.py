@@ -1,0 +1,1 @@
+"""The normal socket: sessions carried out, events taken in, live rows sent."""

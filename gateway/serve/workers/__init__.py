@@ -1,0 +1,1 @@
+"""What workers ask: relays, tokens, and the handshakes that tokens open."""
