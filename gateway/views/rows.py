@@ -24,6 +24,7 @@ from eventlog.record import Record
 from eventlog.runs import Shape
 from eventlog.sortedruns import SortedRuns
 from eventlog.view import TableView
+from gateway.errors import Unavailable
 from gateway.facts import RelayUnregistered, RowStored, fact_of, stored_row
 from gateway.limits.mirror import ROWS_PER_SLICE, SPACES_KEPT_MAX, WRITERS_KEPT_MAX
 from gateway.replication.filter import Filter
@@ -139,11 +140,15 @@ class RowsView(TableView):
     ) -> Iterator[list[tuple[int, bytes]]]:
         """Give (created_at, id) of every row that a filter asks for, ``limit`` aside, in pages, newest first.
 
-        Each page is a walk of its own that begins behind the last: rows may be folded in between two.
+        Each page is a walk of its own that begins behind the last: rows may be folded in between two. Where the index
+        was made anew meanwhile, a namespace's number may mean another one: Unavailable, no page of somebody else's.
         """
+        times = self._times
         for space in self._spaces(relay_key, each, visible):
             behind = b""
             while True:
+                if self._times is not times:
+                    raise Unavailable("the index was made anew; ask again")
                 page, behind = self._page(relay_key, each, space, behind, count)
                 if page:
                     yield page

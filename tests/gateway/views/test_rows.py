@@ -3,6 +3,7 @@
 import sqlite3
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from eventlog import chronicle
 from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from eventlog.sortedruns import Sizes, SortedRuns
+from gateway.errors import Unavailable
 from gateway.facts import Fact, RelayUnregistered, RowStored, draft
 from gateway.replication.filter import Filter, filter_of
 from gateway.views.rows import Kept, RowsView, writer_mark
@@ -62,6 +64,19 @@ def test_a_relay_that_was_taken_away_has_no_rows_and_starts_anew():
 def test_equal_times_are_ordered_by_id_and_then_by_the_log():
     view = folded([stored(3), stored(1), stored(2), stored(1, kind=2, writer="x")])
     assert view.newest(A, [asked()], {False}) == [1, 3, 2, 0]
+
+
+def test_a_comparison_under_way_is_broken_off_where_the_index_was_made_anew():
+    facts: list[Fact] = [stored(number) for number in range(9)]
+    rolled_back, swapped = folded(facts), folded(facts)
+    under_way = [view.identities(A, asked(), {False}, 2) for view in (rolled_back, swapped)]
+    assert [len(next(pages)) for pages in under_way] == [2, 2]
+    rolled_back.restart()
+    # Folded without what was erased, the first number is another namespace's.
+    swapped.become(folded([stored(number, relay_key=B, created_at=1) for number in range(9)]))
+    for pages in under_way:
+        with pytest.raises(Unavailable, match="ask again"):
+            list(pages)
 
 
 ROWS = st.builds(
