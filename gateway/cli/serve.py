@@ -1,5 +1,6 @@
 """``heliograph serve``: the whole server in one process."""
 
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def command(path: Path | None, data: Path | None, bind: str | None) -> None:
       heliograph serve --data /var/lib/heliograph --bind 0.0.0.0:8080
       GATEWAY_REGISTRATION_SECRET=… heliograph serve --bind 127.0.0.1:0
     """
+    # A SIGHUP must end the server at no moment: not while it drains, and not while it starts, where it is held back
+    # until `Rereading` takes it, since the file may have been read before it was changed.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     read = partial(load, path, data=data, bind=bind)
     config = read()
     from gateway.serve.app import run  # noqa: PLC0415 - a wrong configuration is told before the server is loaded

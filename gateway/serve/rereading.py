@@ -89,8 +89,9 @@ class Rereading:
             raise ControlRefused(f"{why}; the old configuration stays in force", WRONG) from None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Do it at each SIGHUP, for ever."""
+        """Do it at each SIGHUP, for ever; also for one that the command held back while the server started."""
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             task_status.started()
             async for _ in signals:
                 try:

@@ -1,6 +1,7 @@
 """`heliograph serve` as a process: what it prints, how it ends."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,3 +46,23 @@ def test_data_that_another_server_holds_is_exit_code_3(tmp_path: Path) -> None:
     assert second.returncode == 3
     assert str(first.pid) in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_a_hangup_while_it_starts_is_a_configuration_to_read_again_and_no_end(tmp_path: Path) -> None:
+    file = tmp_path / "heliograph.toml"
+    os.mkfifo(file)  # the server waits where it reads its configuration, until there is a writer
+    command = [*SERVE, "--config", str(file), "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stderr
+        with file.open("w") as once:
+            server.send_signal(signal.SIGHUP)
+            once.write("")
+        assert server.stdout.readline().startswith("listening on")
+        with file.open("w") as again:
+            again.write("[push]\nblock = ['b.example']\n")
+        told = next(line for line in server.stderr if "read again" in line)
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+    assert json.loads(told)["changed"] == ["push.block"]
+    assert server.returncode == 0
