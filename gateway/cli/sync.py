@@ -1,6 +1,7 @@
 """``heliograph mirror sync``: a relay of ours and another one kept in step, over `gateway.client.syncing`.
 
-Everything is said on stderr. Exit codes: 0 done or interrupted, 1 something was refused, 2 usage, 3 unreachable.
+Everything is said on stderr. Exit codes: 0 done or interrupted, 1 something was refused and is not deleted there,
+2 usage, 3 unreachable.
 """
 
 import signal
@@ -60,6 +61,8 @@ def sync(
     A ws:// or wss:// URL is any relay's: its signed events, found by NIP-77, or in pages where it does not know that.
     One whose path begins with /mirror/ is another Heliograph's mirror (with ?token=): rows of --relay-id.
     A http:// or https:// URL is another Heliograph with the same KEY: its events and its rows, both.
+
+    With --once, exit code 1 says that a relay refused something; not what it has deleted, or has in a newer version.
 
     \b
     Examples:
@@ -132,7 +135,7 @@ async def _sync(pairs: _Pairs, tally: Tally, direction: Direction, *, once: bool
     with progress("events") as (bar, task):
 
         def changed() -> None:
-            told = f"{tally.down} down, {tally.up} up, {tally.refused} refused, {tally.rounds} messages compared"
+            told = f"{tally}, {tally.rounds} messages compared"
             bar.update(task, description=told, completed=tally.down + tally.up)
 
         tally.changed = changed

@@ -45,14 +45,38 @@ Teller = Callable[[str], None]
 
 @dataclass
 class Tally:
-    """What was carried so far; ``missing``: told in a comparison and then not given."""
+    """What was carried so far; ``missing``: told in a comparison and then not given.
+
+    ``refused`` is without what is ``superseded``: refused since it was deleted there, or replaced by a newer version.
+    """
 
     down: int = 0
     up: int = 0
     refused: int = 0
+    superseded: int = 0
     missing: int = 0
     rounds: int = 0
     changed: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def refuse(self, reason: str) -> None:
+        """Count a refusal as what it is."""
+        is_superseded = supersedes(reason)
+        self.superseded += is_superseded
+        self.refused += not is_superseded
+
+    def __str__(self) -> str:
+        more = f", {self.superseded} deleted or replaced" if self.superseded else ""
+        return f"{self.down} down, {self.up} up, {self.refused} refused{more}"
+
+
+def supersedes(reason: str) -> bool:
+    """Whether a relay refuses an event since it has it, a newer version, or its deletion: nothing is out of step.
+
+    NIP-01 has no prefix for the latter two: other relays say ``replaced:`` and ``deleted:``, ours ``blocked:`` and why.
+    """
+    prefix = reason.partition(":")[0]
+    is_gone = any(word in reason for word in ("delete", "vanish", "erased", "newer"))
+    return prefix in ("duplicate", "replaced", "deleted") or (prefix == "blocked" and is_gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +145,8 @@ class _Way:
         for one in events:
             sync.recent[one.id] = True
         refused = await self._target.publish(events)
-        tally.refused += len(refused)
+        for reason in refused.values():
+            tally.refuse(reason)
         carried = len(events) - len(refused)
         tally.down += carried if self._is_down else 0
         tally.up += 0 if self._is_down else carried
@@ -298,8 +323,7 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
     def level() -> None:
         nonlocal tries, was_level
         tries, was_level = 0, True
-        tally = wanted.tally
-        wanted.tell(f"in step: {tally.down} down, {tally.up} up, {tally.refused} refused")
+        wanted.tell(f"in step: {wanted.tally}")
 
     while True:
         opened = False

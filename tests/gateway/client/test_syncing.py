@@ -158,6 +158,28 @@ async def test_what_a_relay_refuses_is_counted_and_named() -> None:
     assert any(f"refuses {bad['id']}" in text for text in said)
 
 
+@pytest.mark.parametrize(
+    ("reason", "is_superseded"),
+    [
+        ("blocked: its author deleted this event", True),
+        ("blocked: its author, or whom it is for, asked to vanish", True),
+        ("blocked: its author, or whom it is for, was erased here", True),
+        ("duplicate: a newer version is stored", True),
+        ("replaced: have newer event", True),
+        ("deleted: user requested deletion", True),
+        ("blocked: this key may not write here", False),
+        ("invalid: the signature does not verify", False),
+        ("error: deleted", False),
+        ("", False),
+    ],
+)
+def test_what_is_deleted_or_replaced_at_the_other_relay_is_no_refusal(reason: str, is_superseded: bool) -> None:
+    tally = Tally()
+    tally.refuse(reason)
+    assert (tally.refused, tally.superseded) == (not is_superseded, is_superseded)
+    assert ("1 deleted or replaced" in str(tally)) is is_superseded
+
+
 async def test_more_than_a_relay_compares_at_once_is_compared_in_halves_of_time() -> None:
     some = events(range(20))
 
