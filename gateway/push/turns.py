@@ -14,6 +14,7 @@ from math import ceil
 from typing import Protocol
 
 from gateway.limits.push import LANE_ITEMS_MAX, TENANT_SHARE
+from gateway.push.target import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ class Delivery:
 
 
 def device_number(tenant: str, target_kind: str, target: str) -> int:
-    """A device of a tenant as 63 bits; two that share one (one pair in 2^31 devices) only wait for each other."""
-    digest = hashlib.sha256(f"{tenant}\0{target_kind}\0{target}".encode()).digest()
+    """A device of a tenant as 63 bits; two that share one (one pair in 2^31 devices) only wait for each other.
+
+    A subscription has the number of its endpoint, whatever its keys.
+    """
+    digest = hashlib.sha256(f"{tenant}\0{target_kind}\0{identity(target_kind, target)}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 

@@ -34,7 +34,7 @@ class OutboxView(TableView):
     """Notifications by id, and the deliveries that are still to do."""
 
     name: ClassVar[str] = "outbox"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kinds: ClassVar[frozenset[str]] = frozenset((Accepted.kind, Answered.kind, Deferred.kind, Settled.kind))
     tables: ClassVar[tuple[str, ...]] = ("notification", "pending")
     schema: ClassVar[str] = """

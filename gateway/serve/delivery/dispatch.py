@@ -398,14 +398,15 @@ class Dispatcher:
     def _take_along(self, tenant: str, target_kind: str, target: str, reason: str) -> None:
         """Settle what else waits for a device that is gone, unsent; the rest when the views show these as settled.
 
-        One 404 is enough for a device, and whoever has logged out is told nothing more. Not where it was registered
-        again meanwhile. What waits under another spelling of a subscription is sent, and answered for itself.
+        One 404 is enough for a device, and whoever has logged out is told nothing more: under other keys of the same
+        endpoint neither. Not where it was registered again meanwhile.
         """
-        if self._devices.holder(tenant, target_kind, identity(target_kind, target)) is not None:
+        device = identity(target_kind, target)
+        if self._devices.holder(tenant, target_kind, device) is not None:
             return
         for one in self._outbox.of_device(device_number(tenant, target_kind, target), TAKEN_ALONG):
-            same = (one.tenant, one.target_kind, one.target) == (tenant, target_kind, target)
-            if same and self._turns.withdraw(one):
+            its = (one.tenant, one.target_kind, identity(one.target_kind, one.target))
+            if its == (tenant, target_kind, device) and self._turns.withdraw(one):
                 self._settler.end(one, settled(one, "removed", reason), remove=False)
 
     def _tell(self, accepted_seq: int) -> None:

@@ -115,7 +115,7 @@ class World:
 
     def accepted(self, *targets: str, tenant: str = "a", project: str = "p", ttl_ms: int = HOUR_MS) -> Draft:
         self.count += 1
-        to = tuple(PushTarget(target, "token", "", project) for target in targets)
+        to = tuple(PushTarget(target, kind_of(target), "", project) for target in targets)
         body = b'{"notification":{"id":"n%d","type":"t","message":"m"}}' % len(self.log.records)
         id_ = f"n{len(self.log.records)}-{self.count}"
         fact = Accepted(tenant, "alice", id_, None, None, CLOCK.now_ms() + ttl_ms, to, "", body)
@@ -125,10 +125,14 @@ class World:
         return [fact_of(record) for record in self.log.records if record.kind == kind.kind]
 
 
+def kind_of(target: str) -> str:
+    return "webpush" if "https://" in target else "token"
+
+
 @asynccontextmanager
 async def world(fcm: Script, log: MemoryLog | None = None, slots: int = 100) -> AsyncIterator[World]:
     async with memory_ledger(DevicesView, NoncesView, OutboxView, log=log) as ledger:
-        dispatcher = Dispatcher(ledger, {"token": fcm}, CLOCK, Metrics(), slots=slots)
+        dispatcher = Dispatcher(ledger, {"token": fcm, "webpush": fcm}, CLOCK, Metrics(), slots=slots)
         async with trio.open_nursery() as nursery:
             await nursery.start(dispatcher.run)
             yield World(ledger, fcm)
@@ -389,7 +393,7 @@ def registered(target: str, user: str = "u", **changes: Any) -> Draft:
         "tenant": "a",
         "user": user,
         "target": target,
-        "target_kind": "token",
+        "target_kind": kind_of(target),
         "issued_ms": BASE_MS,
         "expires_ms": BASE_MS,
         "nonce": target,
@@ -454,6 +458,30 @@ async def test_what_waits_for_a_device_that_is_deregistered_is_not_sent(
         assert sorted(fcm.targets) == ["other", "other", "t"]
         outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
         assert outcomes == {("removed", "deregistered"): 2, ("delivered", ""): 1}
+
+
+async def test_a_subscription_deregistered_by_its_endpoint_takes_along_what_waits_with_its_keys(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    endpoint, others = "https://push.example/one", "https://push.example/another"
+    whole, renewed, another = (
+        f'{{"endpoint":"{one}","keys":{{"auth":"{auth}","p256dh":"p"}}}}'
+        for one, auth in ((endpoint, "a"), (endpoint, "b"), (others, "a"))
+    )
+    fcm = Script(lambda _: Transient("unavailable"))
+    async with world(fcm) as w:
+        await w.ledger.record([registered(whole), registered(another)])
+        await w.accept(whole, another)
+        await w.accept(whole)
+        await w.accept(renewed)
+        await trio.sleep(1)
+        assert sorted(fcm.targets) == sorted([whole, another])  # one at a time of each device
+        await w.ledger.record([registered(endpoint, issued_ms=BASE_MS + 1)])
+        fcm.verdict = lambda _: Delivered()
+        await trio.sleep(60)
+        assert sorted(fcm.targets) == sorted([whole, another, another])
+        outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
+        assert outcomes == {("removed", "deregistered"): 3, ("delivered", ""): 1}
 
 
 async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wait_for(
