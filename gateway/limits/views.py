@@ -3,6 +3,10 @@
 AUTHORS_CACHED_MAX = 65_536
 """Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
 
+FORESEEN_BYTES_MAX = 16_777_216
+"""Payloads whose events were decoded and are not folded yet: what 16 busy connections have on their way at once. At it
+all are let go, and decoded again (3 µs each)."""
+
 AUTHOR_KINDS_CACHED_MAX = 131_072
 """Kinds of authors that are known to be written down (100 bytes each); at it the set starts afresh."""
 

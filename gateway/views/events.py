@@ -36,6 +36,7 @@ from gateway.views import authors, deletions, eventkeys, vanishings, versions
 from gateway.views.authors import Author, Authors
 from gateway.views.deletions import Deletions
 from gateway.views.eventkeys import Mark, mark_of, tag_key, tag_keys
+from gateway.views.foreseen import Foreseen
 from gateway.views.freshrows import FreshRows
 from gateway.views.vanishings import EVERY_RELAY, Vanishings, addressees
 from gateway.views.versions import Place, Versions, named_place, place_of
@@ -97,6 +98,7 @@ class EventsView(TableView):
         self._authors, self._versions = Authors(db), Versions(db)
         self._deletions, self._vanishings = Deletions(db), Vanishings(db)
         self._relays: dict[str, int] = dict(db.execute("SELECT key, number FROM relay WHERE key IS NOT NULL"))
+        self.foreseen = Foreseen()  # told by whoever submits
         self._fresh = FreshRows()
         self._counts: Counter[int] = Counter()
         self._next_expiry_s = self._earliest_expiry()
@@ -199,11 +201,10 @@ class EventsView(TableView):
         now_s = record.ts_ns // 1_000_000_000
         if now_s >= self._next_expiry_s:
             self._expire(now_s)
-        found = event_of(record)
+        found = self.foreseen.take(record.payload) or _decoded(record)
         if found is None:
             return
-        relay_key, raw = found
-        event = stored_event(raw)
+        relay_key, event = found
         kept, expires = keeping(event.kind), expiration(event)
         if kept is Keeping.NONE or (expires is not None and expires <= now_s):
             return
@@ -431,3 +432,8 @@ def _is_theirs_to_delete(author: int, addressed: bytes, by: int, kind: int, tags
     if kind in (DELETION, VANISH):
         return False
     return by == author or (kind == GIFT_WRAP and addressed in tag_keys(tags))
+
+
+def _decoded(record: Record) -> tuple[str, Event] | None:
+    found = event_of(record)
+    return None if found is None else (found[0], stored_event(found[1]))

@@ -121,6 +121,7 @@ class Intake:
     def forget(self) -> None:
         """Let go of pseudonyms that the view has not taken in: an erased author who comes back gets another."""
         self._pseudonyms.clear()
+        self._view.foreseen.forget()
 
     def _claim(
         self, relay_key: str, events: Sequence[Event], done: trio.Event
@@ -209,7 +210,10 @@ class Intake:
             # Asked again, with no pause before the submit: an erasure may have raised a bar meanwhile.
             unbarred = [event for event in events if not self.is_barred(relay_key, event)]
             if unbarred:
-                _, ticket = self._ledger.submit(self._drafts(relay_key, unbarred))
+                drafts = self._drafts(relay_key, unbarred)
+                _, ticket = self._ledger.submit(drafts)
+                for one, event in zip(drafts, unbarred, strict=False):  # requests to vanish stand behind
+                    self._view.foreseen.note(one.payload, relay_key, event)
                 await ticket.wait()
         except LogFailed:
             return True

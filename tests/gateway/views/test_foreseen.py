@@ -1,0 +1,55 @@
+"""Events kept from their submit to their fold."""
+
+import sqlite3
+
+import pytest
+
+from eventlog.record import Draft, Record
+from gateway.facts import event_draft
+from gateway.nostr.event import Event, stored_form
+from gateway.views import events as events_module
+from gateway.views.events import EventsView
+from gateway.views.foreseen import Foreseen
+
+EVENT = Event("ab" * 32, "cd" * 32, 1_700_000_000, 1, (("t", "topic"),), "text", "ef" * 64)
+
+
+def drafted() -> Draft:
+    return event_draft("own", 1, stored_form(EVENT), ts_ns=10**18, subject=bytes(16), salt=bytes(16))
+
+
+def recorded(draft: Draft) -> Record:
+    return Record(0, draft.schema, draft.ts_ns, draft.kind, draft.subject, bytes(32), draft.payload)
+
+
+def test_an_event_is_given_once_and_for_the_very_payload() -> None:
+    foreseen, payload = Foreseen(), bytes(range(100))
+    foreseen.note(payload, "own", EVENT)
+    assert foreseen.take(bytes(bytearray(payload))) is None, "equal bytes came from elsewhere"
+    assert foreseen.take(None) is None, "an erased record"
+    assert foreseen.take(payload) == ("own", EVENT)
+    assert foreseen.take(payload) is None
+
+
+def test_at_its_limit_all_are_let_go_and_there_is_room_again() -> None:
+    foreseen, payloads = Foreseen(bytes_max=250), [bytes([n]) * 100 for n in range(5)]
+    for payload in payloads:
+        foreseen.note(payload, "own", EVENT)
+    assert [foreseen.take(payload) is not None for payload in payloads] == [False, False, False, True, True]
+    for payload in payloads[:2]:
+        foreseen.note(payload, "own", EVENT)
+    assert all(foreseen.take(payload) is not None for payload in payloads[:2]), "what was taken counts no more"
+
+
+def test_a_foreseen_event_is_not_decoded_and_folds_to_the_rows_that_decoding_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record, views = recorded(drafted()), [EventsView(sqlite3.connect(":memory:")) for _ in range(2)]
+    views[0].apply([record], 1)
+    assert record.payload is not None
+    views[1].foreseen.note(record.payload, "own", EVENT)
+    with monkeypatch.context() as patched:
+        patched.delattr(events_module, "stored_event")
+        views[1].apply([record], 1)
+    assert views[0].digest() == views[1].digest()
+    assert views[1].count("own") == 1
