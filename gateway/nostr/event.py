@@ -23,6 +23,7 @@ VANISH = 62
 GIFT_WRAP = 1_059
 AUTHENTICATION = 22_242
 
+KIND_DIGITS = len(str(KIND_MAX))
 _SECONDS_DIGITS = len(str(INTEGER_MAX)) - 1
 _encode = msgspec.json.Encoder().encode
 
@@ -66,6 +67,24 @@ def identifier(event: Event) -> str:
     if keeping(event.kind) is not Keeping.NEWEST_ADDRESSED:
         return ""
     return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "d"), "")
+
+
+def address(value: str, pubkey: str) -> tuple[int, str] | None:
+    """Read an ``a`` tag (``kind:pubkey:name``) as kind and name; None unless it names what is replaceable, of this key.
+
+    Where a kind is not addressable the name is "", whatever stands there.
+    """
+    kind, _, rest = value.partition(":")
+    owner, _, name = rest.partition(":")
+    if owner != pubkey or not (kind.isascii() and kind.isdecimal() and len(kind) <= KIND_DIGITS):
+        return None
+    match keeping(int(kind)):
+        case Keeping.NEWEST:
+            return int(kind), ""
+        case Keeping.NEWEST_ADDRESSED:
+            return int(kind), name
+        case _:
+            return None
 
 
 def is_hex_64(text: object) -> bool:

@@ -12,7 +12,7 @@ from typing import assert_never
 from gateway.config import Relay
 from gateway.limits.mirror import NEG_OPEN_MAX
 from gateway.limits.nostr import FILTER_VALUES_MAX, SESSION_KEYS_MAX
-from gateway.negentropy import neg_error
+from gateway.negentropy import CompareEnd, CompareOn, neg_error
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account
 from gateway.nostr.authentication import auth_flaw
@@ -53,21 +53,6 @@ class Compare:
     sub_id: str
     filters: tuple[Filter, ...]
     message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOn:
-    """Answer the next message of a comparison."""
-
-    sub_id: str
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CompareEnd:
-    """Forget a comparison, silently."""
-
-    sub_id: str
 
 
 @dataclass(frozen=True, slots=True)

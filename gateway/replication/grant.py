@@ -14,7 +14,6 @@ from gateway.replication.token import ACCESS, REPLICATION, Claims, TokenInvalid,
 
 MIRROR_SCOPES = frozenset({ACCESS, REPLICATION})
 NORMAL_SCOPES = frozenset({ACCESS})
-ADDRESS_CHARS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)

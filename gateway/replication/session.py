@@ -14,7 +14,7 @@ from gateway.config import Mirror
 from gateway.errors import SocketRefused
 from gateway.limits.mirror import NEG_ROWS_MAX, REPLICATION_FILTERS_MAX, SUB_CHARS_MAX
 from gateway.limits.nostr import FILTER_VALUES_MAX
-from gateway.negentropy import neg_error
+from gateway.negentropy import CompareEnd, CompareOn, neg_error
 from gateway.replication import frame as wire
 from gateway.replication.audience import Subscription
 from gateway.replication.binding import Binding
@@ -62,21 +62,6 @@ class Compare:
     sub_id: str
     filter: Filter
     message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOn:
-    """Answer the next message of a comparison."""
-
-    sub_id: str
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CompareEnd:
-    """Forget a comparison, silently."""
-
-    sub_id: str
 
 
 @dataclass(frozen=True, slots=True)

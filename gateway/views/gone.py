@@ -16,6 +16,7 @@ from gateway.nostr.event import (
     VANISH,
     Event,
     Keeping,
+    address,
     identifier,
     indexed_tags,
     is_hex_64,
@@ -159,15 +160,5 @@ def _place(relay_key: str, event: Event) -> Place | None:
 
 
 def _named(relay_key: str, pubkey: str, value: str) -> Place | None:
-    """Read an ``a`` tag (``kind:pubkey:name``); None unless it names something replaceable of the same author."""
-    kind, _, rest = value.partition(":")
-    owner, _, name = rest.partition(":")
-    if owner != pubkey or not (kind.isascii() and kind.isdecimal() and len(kind) <= 5):
-        return None
-    match keeping(int(kind)):
-        case Keeping.NEWEST:
-            return Place(relay_key, pubkey, int(kind), "")
-        case Keeping.NEWEST_ADDRESSED:
-            return Place(relay_key, pubkey, int(kind), name)
-        case _:
-            return None
+    named = address(value, pubkey)
+    return None if named is None else Place(relay_key, pubkey, *named)

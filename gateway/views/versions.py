@@ -8,7 +8,7 @@ import sqlite3
 from hashlib import blake2b
 from typing import NamedTuple
 
-from gateway.nostr.event import Event, Keeping, identifier, keeping
+from gateway.nostr.event import Event, Keeping, address, identifier, keeping
 from gateway.views.eventkeys import Mark
 
 NAME_BYTES = 16
@@ -38,17 +38,8 @@ def place_of(relay: int, author: int, event: Event) -> Place | None:
 
 def named_place(relay: int, author: int, pubkey: str, value: str) -> Place | None:
     """Read an ``a`` tag (``kind:pubkey:name``); None unless it names something replaceable of the same author."""
-    kind, _, rest = value.partition(":")
-    owner, _, name = rest.partition(":")
-    if owner != pubkey or not (kind.isascii() and kind.isdecimal() and len(kind) <= 5):
-        return None
-    match keeping(int(kind)):
-        case Keeping.NEWEST:
-            return Place(relay, author, int(kind), _hashed(""))
-        case Keeping.NEWEST_ADDRESSED:
-            return Place(relay, author, int(kind), _hashed(name))
-        case _:
-            return None
+    named = address(value, pubkey)
+    return None if named is None else Place(relay, author, named[0], _hashed(named[1]))
 
 
 class Versions:

@@ -14,10 +14,11 @@ import pytest
 import trio
 from coincurve import PrivateKey
 
-from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
+from gateway.negentropy import FRAME_BYTES_MIN, Items
 from tests.conformance.sockets import Line, line
 from tests.conformance.test_normal_socket import ALICE, BOB, NOW, event
 from tests.conformance.world import World, world
+from tests.initiator import Initiator
 from tests.server import process
 
 CAROL = PrivateKey(b"\x13" * 32)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items, Responder
+from gateway.negentropy import FRAME_BYTES_MIN, Items, Responder
 from gateway.nostr.filter import parse_filter
 from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
@@ -21,6 +21,7 @@ from gateway.views.events import EventsView
 from gateway.views.eventscan import Ending, EventScan, Row
 from tests import oracles
 from tests.gateway.views.test_events import RELAY, records_of, to_event
+from tests.initiator import Initiator
 from tests.signing import ALICE, BOB, pubkey, signed_fields
 
 KEYS = (ALICE, BOB)

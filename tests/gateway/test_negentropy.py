@@ -12,7 +12,6 @@ from gateway.negentropy import (
     FRAME_BYTES_MIN,
     VERSION,
     Gathering,
-    Initiator,
     Item,
     Items,
     Malformed,
@@ -22,6 +21,7 @@ from gateway.negentropy import (
     ranges_of,
     varint,
 )
+from tests.initiator import Initiator
 
 items = st.lists(st.tuples(st.integers(0, 50), st.binary(min_size=32, max_size=32)), max_size=60)
 

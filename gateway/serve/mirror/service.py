@@ -22,6 +22,7 @@ from gateway.errors import SocketRefused
 from gateway.facts import SALT_BYTES, RowStored, stored_row
 from gateway.limits.mirror import EXPIRY_CHECK_S_MAX, NEG_PAGE_ROWS, NEG_ROWS_MAX, PULL_RECORDS, ROWS_PER_SLICE
 from gateway.limits.nostr import STORED_BYTES
+from gateway.negentropy import CompareEnd, CompareOn
 from gateway.replication import frame as wire
 from gateway.replication.audience import Audience, Listener, Subscription
 from gateway.replication.cursor import CursorUnknown
@@ -29,8 +30,6 @@ from gateway.replication.grant import Grant
 from gateway.replication.registration import Relay
 from gateway.replication.session import (
     Compare,
-    CompareEnd,
-    CompareOn,
     Comparison,
     Drop,
     Effect,
@@ -265,17 +264,13 @@ class Replica:
 
     async def _compare(self, effect: Comparison) -> None:
         """Carry one comparison of rows on (NIP-77); whatever ends it before its time is said."""
-        if isinstance(effect, CompareEnd):
-            self._comparing.end(effect.sub_id)
-            return
         try:
-            if isinstance(effect, Compare):
-                await self._begin_to_compare(effect)
-            text = self._comparing.answer(effect.sub_id, effect.message)
+            text = await self._comparing.carry_on(effect, self._begin_to_compare)
         except ComparisonRefused as refused:
             self._refuse("NEG", refused.metric, (refused.text,))
             return
-        await self._sent((text,))
+        if text is not None:
+            await self._sent((text,))
 
     async def _begin_to_compare(self, effect: Compare) -> None:
         session, asked = self._session, effect.filter

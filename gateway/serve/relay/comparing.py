@@ -6,12 +6,13 @@ Invariant: all open comparisons together hold at most `NEG_ROWS_HELD_MAX` items,
 that is refused or malformed is closed. This module must not know tokens, filters, nor who sends what it returns.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
 
 import trio
 
 from gateway.limits.mirror import NEG_FRAME_BYTES, NEG_OPEN_MAX, NEG_ROWS_HELD_MAX
-from gateway.negentropy import Gathering, Item, Malformed, Responder, neg_error, neg_message
+from gateway.negentropy import CompareEnd, CompareOn, Gathering, Item, Malformed, Responder, neg_error, neg_message
 
 
 class ComparisonRefused(Exception):
@@ -20,6 +21,19 @@ class ComparisonRefused(Exception):
     def __init__(self, text: str, metric: str) -> None:
         super().__init__(text)
         self.text, self.metric = text, metric
+
+
+class Compare(Protocol):
+    """What opens a comparison, of events or of rows: its filters are known to whoever takes its set together."""
+
+    @property
+    def sub_id(self) -> str: ...
+
+    @property
+    def message(self) -> bytes: ...
+
+
+Opening = TypeVar("Opening", bound=Compare)
 
 
 class Comparisons:
@@ -63,6 +77,20 @@ class Comparing:
         items = gathering.items
         newest = items if limit is None or limit >= len(items) else items.newest(limit)
         self._open[sub_id] = (Responder(newest, NEG_FRAME_BYTES), held)
+
+    async def carry_on(
+        self, effect: Opening | CompareOn | CompareEnd, open_it: Callable[[Opening], Awaitable[None]]
+    ) -> str | None:
+        """Do what a session asks; the text to send, None where nothing is said. ComparisonRefused.
+
+        ``open_it`` has it `begin`. Cancelled: what was being opened is not open.
+        """
+        if isinstance(effect, CompareEnd):
+            self.end(effect.sub_id)
+            return None
+        if not isinstance(effect, CompareOn):
+            await open_it(effect)
+        return self.answer(effect.sub_id, effect.message)
 
     def answer(self, sub_id: str, message: bytes) -> str:
         """Answer a message about an open comparison; ComparisonRefused."""

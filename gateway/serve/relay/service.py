@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from gateway.config import Config
 from gateway.limits.nostr import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.limits.views import SCAN_ROWS
+from gateway.negentropy import CompareEnd, CompareOn
 from gateway.nostr import message as wire
 from gateway.nostr.account import Account, Budget
 from gateway.nostr.event import Event, stored_event, stored_form
@@ -30,8 +31,6 @@ from gateway.nostr.reader import Reader
 from gateway.nostr.search import score
 from gateway.nostr.session import (
     Compare,
-    CompareEnd,
-    CompareOn,
     Comparison,
     Count,
     Effect,
@@ -370,19 +369,15 @@ class Connection:
 
     async def _compare(self, effect: Comparison) -> None:
         """Carry a comparison on (NIP-77); whatever ends it before its time is said."""
-        if isinstance(effect, CompareEnd):
-            self._comparing.end(effect.sub_id)
-            return
         try:
-            if isinstance(effect, Compare):
-                await self._begin_to_compare(effect)
-            text = self._comparing.answer(effect.sub_id, effect.message)
+            text = await self._comparing.carry_on(effect, self._begin_to_compare)
         except ComparisonRefused as refused:
             self._session.compared(effect.sub_id)
             self._send(refused.text, "comparison")
             return
-        self._socket.send(text)
-        await self._socket.flushed()
+        if text is not None:
+            self._socket.send(text)
+            await self._socket.flushed()
 
     async def _begin_to_compare(self, effect: Compare) -> None:
         """Take together what the filters find for this reader, as it is stored now."""

@@ -77,6 +77,24 @@ def test_the_first_d_tag_names_an_addressable_event(tags: list[list[str]], name:
     assert nostr.identifier(signed(kind=0, tags=tags)) == ""
 
 
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("30000:k:a:b", (30_000, "a:b")),
+        ("30000:k", (30_000, "")),
+        ("0:k:x", (0, "")),
+        ("1:k:", None),
+        ("20000:k:", None),
+        ("0:other:", None),
+        ("\u0663:k:", None),
+        ("030000:k:", None),
+        ("", None),
+    ],
+)
+def test_an_a_tag_names_only_what_is_replaceable_and_its_authors_own(value: str, named: tuple[int, str] | None) -> None:
+    assert nostr.address(value, "k") == named
+
+
 def test_the_stored_form_holds_the_seven_fields_alone_and_decodes_to_the_same_event() -> None:
     event = signed(content='"\\\x00\u2028', tags=[["p", "x"], []])
     assert list(json.loads(nostr.stored_form(event))) == [

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from gateway.config import Relay
 from gateway.limits.mirror import NEG_OPEN_MAX
 from gateway.limits.nostr import AUTH_SKEW_S_MAX
+from gateway.negentropy import CompareEnd, CompareOn
 from gateway.nostr import session as module
 from gateway.nostr.account import Account, Budget
 from gateway.nostr.filter import Filter
 from gateway.nostr.session import (
     Compare,
-    CompareEnd,
-    CompareOn,
     Effect,
     Replicate,
     Send,

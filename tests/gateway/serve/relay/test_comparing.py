@@ -7,10 +7,11 @@ import pytest
 import trio
 
 from gateway.limits.mirror import NEG_OPEN_MAX
-from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Item, Items
+from gateway.negentropy import FRAME_BYTES_MIN, Item, Items
 from gateway.serve.relay import comparing
 from gateway.serve.relay.comparing import Comparing, ComparisonRefused, Comparisons
 from tests.gateway.serve.mirror.test_service import Client, connected, mirror_url, row, served
+from tests.initiator import Initiator
 from tests.worker import NAME, relay_id
 
 RELAY_ID = relay_id(NAME)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, Relay
 from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX, STORED_BYTES
-from gateway.negentropy import FRAME_BYTES_MIN, Initiator, Items
+from gateway.negentropy import FRAME_BYTES_MIN, Items
 from gateway.nostr.info import Presentation
 from gateway.nostr.signature import Claim
 from gateway.serve.ledger import Ledger
@@ -26,6 +26,7 @@ from gateway.views.moderation import ModerationView
 from tests import oracles
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.gateway.views.test_eventscan import FILTERS
+from tests.initiator import Initiator
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed_fields
 
 RELAY = "public-gateway:hyperbee"
