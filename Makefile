@@ -31,7 +31,7 @@ fmt: .venv/dev
 
 bench: .venv/dev .venv/relay
 	cd bench/peers && npm ci --no-audit --no-fund --silent
-	for one in log relay push; do $(BIN)/python -m bench.$$one; done
+	missed=0; for one in log relay replication push; do $(BIN)/python -m bench.$$one || missed=1; done; exit $$missed
 
 # Another relay to measure beside, in an environment of its own: it wants other versions of what we use.
 .venv/relay: .venv/runtime

@@ -69,6 +69,23 @@ def frame(message: Any) -> bytes:
     return head + bytes(4) + data
 
 
+def opened(url: str, timeout_s: float | None = None) -> socket.socket:
+    """Open a WebSocket at a ``ws://`` URL: the bare socket behind the server's answer."""
+    parts = urlsplit(url)
+    assert parts.hostname, url
+    one = socket.create_connection((parts.hostname, parts.port or 80), timeout=timeout_s)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    where = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    head = f"GET {where} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\n"
+    head += "Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    one.sendall(head.encode())
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += one.recv(1)
+    assert b" 101 " in answer, answer
+    return one
+
+
 @dataclass
 class Connection:
     """A WebSocket to ``url``; ``seen`` counts ``sought`` in what came."""
@@ -80,17 +97,7 @@ class Connection:
     rest: bytes = b""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        assert parts.hostname, self.url
-        self.socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=WAIT_S_MAX)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\n"
-        head += "Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        self.socket.sendall(head.encode())
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += self.socket.recv(1)
-        assert b" 101 " in answer, answer
+        self.socket = opened(self.url, WAIT_S_MAX)
 
     def receive(self) -> int:
         """Read once; give how often ``sought`` came. A match across two reads counts once."""

@@ -16,7 +16,6 @@ import http.client
 import json
 import os
 import selectors
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from urllib.parse import quote
 import msgspec
 
 from bench import plot
-from bench.nostrload import Signer, frame
+from bench.nostrload import Signer, frame, opened
 from bench.relays import Server, sdk_relay, server
 from gateway.client.mediation import Mediator
 
@@ -69,15 +68,7 @@ class Line:
     """A WebSocket on the mirror."""
 
     def __init__(self, port: int, token: str) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        head = f"GET /mirror/relay?token={quote(token)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
-        head += "Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        self.socket.sendall(head.encode())
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += self.socket.recv(1)
-        assert b" 101 " in answer, answer
+        self.socket = opened(f"ws://127.0.0.1:{port}/mirror/relay?token={quote(token)}")
         self.to_send = memoryview(b"")
         self.seen, self.rest, self.buffer = 0, b"", bytearray()
 

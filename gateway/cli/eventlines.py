@@ -11,7 +11,7 @@ from typing import Any
 import click
 import trio
 
-from gateway.cli.replicating import at_url, filter_of, own_relay, progress, publish_lines, run, say
+from gateway.cli.replicating import at_url, cursor_option, filter_of, own_relay, progress, publish_lines, run, say
 from gateway.cli.rowfile import RowFile
 from gateway.cli.worker import DEFAULT_GATEWAY
 from gateway.client.behaviour import back_off_ms
@@ -25,12 +25,7 @@ from gateway.client.syncing import TRIES_MAX, Side, pages
 def of_a_relay(wrapped: Any) -> Any:
     """The arguments that both take: which relay, and where the place is kept."""
     for option in (
-        click.option(
-            "--cursor",
-            "cursor_path",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="A file that keeps the place: the next call goes on there.",
-        ),
+        cursor_option,
         click.option(
             "--gateway", default=DEFAULT_GATEWAY, show_default=True, metavar="URL", help="Whose own relay, without URL."
         ),

@@ -13,7 +13,7 @@ import click
 import trio
 
 from gateway.cli.eventlines import export, import_
-from gateway.cli.replicating import Relay, hashed, progress, publish_lines, run, tell
+from gateway.cli.replicating import Relay, cursor_option, hashed, progress, publish_lines, run, tell
 from gateway.cli.rowfile import RowFile
 from gateway.cli.sync import sync
 from gateway.cli.worker import options
@@ -38,12 +38,7 @@ def command() -> None:
 def of_a_relay(wrapped: Callable[..., None]) -> Callable[..., None]:
     """The options that every subcommand takes: which relay, and with what token."""
     for option in (
-        click.option(
-            "--cursor",
-            "cursor_path",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="A file that keeps the place: the next call goes on there.",
-        ),
+        cursor_option,
         click.option("--ttl", "ttl_s", type=click.IntRange(min=1), help="The life of tokens that are asked for."),
         click.option("--token", help="A token, instead of the worker's secret; it is not renewed."),
         options,

@@ -34,6 +34,12 @@ from gateway.replication.signature import canonical
 from gateway.serve.clock import SystemClock
 
 HEX_DIGITS = 64
+cursor_option = click.option(
+    "--cursor",
+    "cursor_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that keeps the place: the next call goes on there.",
+)
 
 
 class Relay:

@@ -22,13 +22,19 @@ def modules() -> Path:
     return HERE / "node_modules"
 
 
+def checked(script: str, directory: Path) -> dict[str, object]:
+    """What a script of the lock's clients found at /relay of a real server: true, or what was wrong, by check."""
+    with process(directory) as server:
+        command = [str(NODE), script, f"{server.ws_url}/relay"]
+        ran = subprocess.run(command, check=False, cwd=HERE, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, object] = json.loads(ran.stdout)
+    return found
+
+
 @pytest.mark.skipif(NODE is None, reason="there is no node here")
 def test_nostr_tools_finds_a_complete_relay(modules: Path, tmp_path: Path) -> None:
     assert modules.is_dir()
-    with process(tmp_path) as server:
-        command = [str(NODE), "client.mjs", f"{server.ws_url}/relay"]
-        ran = subprocess.run(command, check=False, cwd=HERE, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    checks = json.loads(ran.stdout)
+    checks = checked("client.mjs", tmp_path)
     assert {name: result for name, result in checks.items() if result is not True} == {}
     assert len(checks) == 27
