@@ -75,15 +75,17 @@ class Delegation:
         parts = urlsplit(url)
         target = f"{parts.path or '/'}?{f'{parts.query}&' if parts.query else ''}{OPTION}=1"
         stream = await self._stream(parts)
+        opening = _Opening(stream)
         try:
             async with trio.open_nursery() as nursery:
                 connection = await wrap_client_stream(
                     nursery,
-                    stream,  # type: ignore[arg-type] # any stream will do
+                    trio.StapledStream(stream, opening),  # type: ignore[arg-type] # any stream will do
                     parts.netloc.rpartition("@")[2],
                     target,
                     max_message_size=PEER_BYTES_MAX,
                 )
+                opening.is_over = True
                 await connection.send_message(text)
                 answered = await _read(connection, gathering)
                 nursery.cancel_scope.cancel()
@@ -128,6 +130,32 @@ class Delegation:
             return await trio.open_tcp_stream(host, parts.port or 80)
         self._context = self._context or client_context()
         return await secure(await trio.open_tcp_stream(host, parts.port or 443), self._context, host)
+
+
+class _Opening(trio.abc.ReceiveStream):
+    """What a peer sends, whose end is PeerFailed until the handshake `is_over`.
+
+    trio-websocket takes an end for one of an open connection, and waits for the handshake for ever.
+    """
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream, self.is_over = stream, False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Give some bytes; none at the end."""
+        try:
+            some = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            some = b""
+        if not some and not self.is_over:
+            await trio.lowlevel.checkpoint()  # whoever a handshake woke that came just before has now run
+            if not self.is_over:
+                raise PeerFailed("the peer hung up before its handshake")
+        return some
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
 
 
 async def _read(connection: WebSocketConnection, gathering: Gathering) -> bool:

@@ -145,6 +145,30 @@ async def test_a_real_peer_that_fails_five_times_is_left_alone_for_a_minute_and_
                 assert len(dialled) == 6
 
 
+async def hang_up(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+
+
+async def slam(stream: trio.SocketStream) -> None:
+    """What was not read makes the end a reset."""
+
+
+async def falter(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    await stream.send_all(b"HTTP/1.1 101 Swi")
+
+
+@pytest.mark.parametrize("serve", [hang_up, slam, falter])
+async def test_a_peer_that_hangs_up_before_its_handshake_costs_no_time(serve, monkeypatch):
+    monkeypatch.setattr(delegated, "DELEGATION_S_MAX", 3600.0)
+    with trio.fail_after(60):
+        async with counted(serve) as (url, dialled), served(trusted_peers=LOCAL) as (_, worker):
+            await register(worker, [url])
+            async with connected(await mirror_url(worker)) as client:
+                assert await client.stored("a", {"relayID": RELAY_ID}) == []
+                assert len(dialled) == 1
+
+
 @pytest.mark.usefixtures("patient")
 async def test_a_real_peer_has_three_requests_at_once_and_the_others_are_answered_without_it():
     over = trio.Event()
