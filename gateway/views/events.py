@@ -38,6 +38,7 @@ from gateway.views.deletions import Deletions
 from gateway.views.eventkeys import Mark, mark_of, tag_key, tag_keys
 from gateway.views.foreseen import Foreseen
 from gateway.views.freshrows import FreshRows
+from gateway.views.keptrows import KeptRows
 from gateway.views.vanishings import EVERY_RELAY, Vanishings, addressees
 from gateway.views.versions import Place, Versions, named_place, place_of
 
@@ -99,6 +100,7 @@ class EventsView(TableView):
         self._deletions, self._vanishings = Deletions(db), Vanishings(db)
         self._relays: dict[str, int] = dict(db.execute("SELECT key, number FROM relay WHERE key IS NOT NULL"))
         self.foreseen = Foreseen()  # told by whoever submits
+        self.kept: KeptRows[Any] = KeptRows()  # whoever takes rows away tells it; what its rows are, their reader knows
         self._fresh = FreshRows()
         self._counts: Counter[int] = Counter()
         self._next_expiry_s = self._earliest_expiry()
@@ -245,6 +247,7 @@ class EventsView(TableView):
         gone = self.db.execute("SELECT relay, count(*) FROM event WHERE seq < ? GROUP BY relay", (floor,))
         self._counts.subtract(dict(gone.fetchall()))
         self.db.execute("DELETE FROM event WHERE seq < ?", (floor,))
+        self.kept.clear()
         for keys in (self.orders, self._ids):
             keys.forget_below(floor)
 
@@ -297,6 +300,7 @@ class EventsView(TableView):
         delete = "DELETE FROM event WHERE seq = ? RETURNING relay, seq"
         gone = [row for seq in seqs for row in self.db.execute(delete, (seq,)).fetchall()]
         self._counts.subtract([relay for relay, _ in gone])
+        self.kept.forget(seq for _, seq in gone)
         for keys in (self.orders, self._ids):
             keys.forget(seq for _, seq in gone)
 

@@ -273,8 +273,14 @@ class EventScan:
 
     def _of(self, seqs: Sequence[int]) -> list[Row]:
         """Give the rows that are there; a key may outlive its row."""
-        rows = {row[2]: row for row in self._view.select(_COLUMNS, seqs)}
-        return [_row(rows[seq]) for seq in seqs if seq in rows]
+        kept = self._view.kept
+        rows = kept.of(seqs)
+        if None in rows:
+            unread = [seq for seq, row in zip(seqs, rows, strict=True) if row is None]
+            read = {row[2]: _row(row) for row in self._view.select(_COLUMNS, unread)}
+            kept.keep(read)
+            rows = [row or read.get(seq) for seq, row in zip(seqs, rows, strict=True)]
+        return list(filter(None, rows))
 
     def _by_id(self, relay: int, asked: Filter, sieve: Sieve, limit: int, ending: Ending) -> Iterator[list[Row]]:
         assert asked.ids is not None

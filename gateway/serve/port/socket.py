@@ -126,7 +126,7 @@ class Socket:
         data = None
         with trio.move_on_after(silent_s_max) as self._reading:
             try:
-                data = await self._stream.receive_some(self._read_bytes)
+                data = await (self._wire or self._stream).receive_some(self._read_bytes)
             except GONE:
                 data = b""
         self._reading = None
@@ -207,7 +207,10 @@ class Socket:
         self.send_frames([text_frame(text.encode()) for text in texts])
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
-        """Enqueue messages that were framed already (`text_frame`): what goes to many sockets is framed once."""
+        """Enqueue messages that were framed already (`text_frame`): what goes to many sockets is framed once.
+
+        Each of ``frames`` may hold several whole ones.
+        """
         if self.is_open and frames:
             self._out += frames
             self._queued_bytes += sum(map(len, frames))
@@ -216,7 +219,7 @@ class Socket:
     def send_frames_now(self, frames: Sequence[bytes]) -> None:
         """Do as `send_frames`, and where nothing waits hand them to the kernel here, not in the writer's turn.
 
-        For whoever sends one thing to many sockets: a turn of each one's writer costs more than its sending.
+        For whoever sends one thing to many sockets, or an answer: a turn of the writer costs more than its sending.
         """
         if self._wire is not None and self.is_open and not self.unread_bytes:
             data = b"".join(frames)

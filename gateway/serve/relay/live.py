@@ -18,7 +18,7 @@ from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
 from gateway.serve.ledger import Ledger
-from gateway.serve.port.framing import text_frame
+from gateway.serve.port.framing import text_frame, text_frames
 from gateway.serve.port.socket import SLOW_READER, Socket
 from gateway.views.events import EventsView, Standing
 
@@ -39,6 +39,10 @@ class Subscription:
     def frame(self, raw: bytes) -> bytes:
         """Put a stored event, byte for byte, into a WebSocket frame."""
         return text_frame(self.head, raw, b"]")
+
+    def frames(self, raws: Iterable[bytes]) -> bytes:
+        """Put stored events, one after another, into frames of their own."""
+        return text_frames(self.head, raws, b"]")
 
     def offer(self, frame: bytes) -> bool:
         """Ask whether a live row's frame goes out now; while stored rows are still on their way, it is kept."""

@@ -46,6 +46,7 @@ from gateway.replication.registration import INTERNAL
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.port.framing import text_frame
 from gateway.serve.port.socket import Socket
 from gateway.serve.refusals import Refusals
 from gateway.serve.relay.comparing import Comparing, ComparisonRefused, Comparisons
@@ -310,15 +311,18 @@ class Connection:
             reader=reader,
             ending=ending,
         )
+        last = b""  # of what was framed: it goes out together with its EOSE, in one write
         for number, page in enumerate(pages):
+            if last:
+                self._socket.send_frames_now([last])
             if number:
                 await self._socket.flushed()
-            await self._send_page(subscription, page, filters, reader)
+            last = await self._framed(subscription, page, filters, reader)
             if not self._socket.is_open:
                 return
-        self._socket.send(wire.eose(sub_id, *HINTS[ending.is_whole]))
-        self._socket.send_frames(subscription.catch_up())
-        await self._socket.flushed()  # here, not behind the last page: that and its EOSE are one write
+        end = wire.eose(sub_id, *HINTS[ending.is_whole]).encode()
+        self._socket.send_frames_now([last + text_frame(end), *subscription.catch_up()])
+        await self._socket.flushed()
 
     async def _search(self, subscription: Subscription, filters: Sequence[Filter], reader: Reader) -> None:
         """Send what a search finds, the best first (NIP-50): each filter by itself, each event once."""
@@ -389,17 +393,17 @@ class Connection:
         )
         await self._comparing.begin(effect.sub_id, identities(service.recent, pages, filters, reader), most)
 
-    async def _send_page(
+    async def _framed(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader
-    ) -> None:
-        """Send those of a page that match, waiting for the reader after every `STORED_BYTES`."""
-        frames: list[bytes] = []
+    ) -> bytes:
+        """Frame those of a page that match; of more than `STORED_BYTES` the reader takes the first ones before."""
+        raws: list[bytes] = []
         waiting = 0
         for _, raw in shown(self._service.recent, page, filters, reader):
-            frames.append(subscription.frame(raw))
-            waiting += len(frames[-1])
+            raws.append(raw)
+            waiting += len(raw)
             if waiting > STORED_BYTES:
-                self._socket.send_frames(frames)
+                self._socket.send_frames_now([subscription.frames(raws)])
                 await self._socket.flushed()
-                frames, waiting = [], 0
-        self._socket.send_frames(frames)
+                raws, waiting = [], 0
+        return subscription.frames(raws)

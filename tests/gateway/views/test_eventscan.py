@@ -1,19 +1,24 @@
 """Stored answers: the right rows, in order, by whatever index."""
 
+import sqlite3
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventlog.chronicle import Below, Retained
 from gateway.errors import Unavailable
+from gateway.facts import EventStored
 from gateway.limits.views import SCAN_ROWS
 from gateway.nostr.filter import parse_filter
 from gateway.views import eventscan
 from gateway.views.events import EventsView
 from gateway.views.eventscan import EventScan
 from tests import oracles
-from tests.gateway.views.test_events import KNOWN, RELAY, TinyRuns, records_of, to_event, view_of
+from tests.fuzz.agreement import random_history
+from tests.gateway.views.test_events import KNOWN, RELAY, TinyRuns, held, records_of, to_event, view_of
 from tests.signing import ALICE, BOB, pubkey, signed_fields
 
 EVENTS = [
@@ -80,6 +85,21 @@ def test_a_long_walk_is_complete_in_order_and_handed_over_in_small_pages() -> No
         assert max(map(len, pages)) <= SCAN_ROWS
         rows = [row for page in pages for row in page]
         assert rows == sorted(rows, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_an_answer_held_is_not_in_the_next_one_where_its_row_was_taken_away(seed: int) -> None:
+    view = EventsView(sqlite3.connect(":memory:"))
+    events = [(RELAY, to_event(event)) for event in random_history(Random(seed))]
+    for record in records_of(events):
+        view.apply([record], record.seq + 1)
+        assert sorted(ids(view, [{"limit": 40}])) == sorted(held(view))[:40] or len(held(view)) > 40
+        assert set(ids(view, [{}, {"kinds": [1]}])) <= set(held(view))
+    left = len(held(view)) // 2
+    view.retained(Retained(len(events), (Below(EventStored.kind, len(events) - left),)))
+    assert set(ids(view, [{"limit": 40}])) == set(held(view))
+    view.erase(range(len(events)), None)
+    assert ids(view, [{}]) == []
 
 
 def test_an_answer_under_way_is_broken_off_where_the_index_lost_rows() -> None:

@@ -10,7 +10,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from gateway.serve.port.framing import text_frame, whole_texts
+from gateway.serve.port.framing import text_frame, text_frames, whole_texts
 from gateway.serve.port.socket import Socket
 
 BYTES_MAX = 300
@@ -123,3 +123,12 @@ def test_a_client_reads_what_was_framed_in_pieces_as_one_message(parts: list[byt
     _, frame = client.events_received()
     assert isinstance(frame, Frame)
     assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.TEXT, True, b"".join(parts))
+
+
+@given(
+    st.binary(max_size=20),
+    st.lists(st.sampled_from([b"", b"x" * 100, b"y" * 70_000]), max_size=4),
+    st.binary(max_size=3),
+)
+def test_many_messages_framed_at_once_are_the_frames_of_each(before: bytes, texts: list[bytes], after: bytes) -> None:
+    assert text_frames(before, texts, after) == b"".join(text_frame(before, text, after) for text in texts)

@@ -40,6 +40,17 @@ class Grant:
         self.relay_key = relay_key
 
 
+def texts_of(frames: bytes) -> list[str]:
+    """The messages in whole frames of a server."""
+    texts, at = [], 0
+    while at < len(frames):
+        start = at + {126: 4, 127: 10}.get(frames[at + 1], 2)
+        size = int.from_bytes(frames[at + 2 : start], "big") if start > at + 2 else frames[at + 1]
+        at = start + size
+        texts.append(frames[start:at].decode())
+    return texts
+
+
 class FakeSocket:
     """The socket's interface, with the client's end beside it: `say` and `hear`."""
 
@@ -68,7 +79,7 @@ class FakeSocket:
         self._news.unpark_all()
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
-        self.send_many(frame[{126: 4, 127: 10}.get(frame[1], 2) :].decode() for frame in frames)
+        self.send_many(texts_of(b"".join(frames)))
 
     send_frames_now = send_frames
 
