@@ -64,6 +64,12 @@ def of_id(half: int, relay: int) -> bytes:
     return (_TOP - half).to_bytes(_ID_BYTES, "big") + relay.to_bytes(4, "big")
 
 
+def of_ids(event_ids: Iterable[str], relay: int) -> list[bytes]:
+    """Give the prefixes of events by their hex ids, as `of_id` gives each."""
+    behind = relay.to_bytes(4, "big")
+    return [bytes.fromhex(event_id[16:32]) + behind for event_id in event_ids]
+
+
 def time_line(relay: int) -> bytes:
     """Give the prefix of all of a relay's events."""
     return pack(">BI6x", _TIME, relay)

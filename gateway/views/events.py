@@ -35,7 +35,7 @@ from gateway.nostr.event import (
 from gateway.views import authors, deletions, eventkeys, vanishings, versions
 from gateway.views.authors import Author, Authors
 from gateway.views.deletions import Deletions
-from gateway.views.eventkeys import Mark, mark_of, tag_key, tag_keys
+from gateway.views.eventkeys import mark_of, tag_key, tag_keys
 from gateway.views.foreseen import Foreseen
 from gateway.views.freshrows import FreshRows
 from gateway.views.keptrows import KeptRows
@@ -116,15 +116,20 @@ class EventsView(TableView):
         relay = self._relays.get(relay_key, _UNSEEN)
         if relay == _UNSEEN and not self._vanishings.any:
             return [Standing.NEW] * len(events)
+        if not self._ids.found(eventkeys.of_ids([event.id for event in events], relay)):
+            return [self._standing(relay, event) for event in events]
         marks = [mark_of(event.created_at, event.id) for event in events]
         known = self._known([(relay, tie, half) for _, tie, half in marks])
         return [
-            Standing.KNOWN if (relay, mark.tie, mark.half) in known else self._standing(relay, event, mark)
+            Standing.KNOWN if (relay, mark.tie, mark.half) in known else self._standing(relay, event)
             for event, mark in zip(events, marks, strict=True)
         ]
 
-    def _standing(self, relay: int, event: Event, mark: Mark) -> Standing:
+    def _standing(self, relay: int, event: Event) -> Standing:
+        """Say how an event stands that is not known; most are of authors who deleted nothing, and of plain kinds."""
         author = self.author(event.pubkey)
+        if event.kind != GIFT_WRAP and (author is None or not author.deletes) and keeping(event.kind) is Keeping.ALL:
+            return Standing.NEW
         if self._may_have_vanished(author, event) and self._vanishings.bars(relay, event):
             return Standing.VANISHED
         if event.kind == GIFT_WRAP and self._is_deleted_by_whom_it_is_for(relay, event):
@@ -134,7 +139,7 @@ class EventsView(TableView):
         place = place_of(relay, author.number, event)
         if author.deletes and self._is_gone(relay, author, event, place):
             return Standing.DELETED
-        if place is not None and self._versions.is_superseded(place, mark):
+        if place is not None and self._versions.is_superseded(place, mark_of(event.created_at, event.id)):
             return Standing.SUPERSEDED
         return Standing.NEW
 
@@ -266,7 +271,7 @@ class EventsView(TableView):
         self._flush()
         mark = mark_of(event.created_at, event.id)
         known = self._known([(relay, mark.tie, mark.half)])
-        if known or self._standing(relay, event, mark) is not Standing.NEW:
+        if known or self._standing(relay, event) is not Standing.NEW:
             return
         self._fresh.note(seq, relay, author.number, event, expires)
         self._write()

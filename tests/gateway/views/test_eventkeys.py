@@ -52,3 +52,4 @@ def test_an_id_is_looked_up_by_its_middle_since_its_beginning_may_be_proof_of_wo
     event: Event = signed()
     prefix = eventkeys.of_id(mark_of(0, event.id).half, 7)
     assert prefix == bytes.fromhex(event.id)[8:16] + b"\0\0\0\7"
+    assert eventkeys.of_ids([event.id, "0" * 64], 7) == [prefix, bytes(8) + b"\0\0\0\7"]
