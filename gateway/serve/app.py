@@ -297,7 +297,15 @@ async def run(config: Config, clock: Clock | None = None, read: Callable[[], Con
             await ground.start(ledger.run)
             await ground.start(stop_on_signal, gateway)
             keeping = Keeping(config, clock, log, ledger)
-            erasing = Erasing(log, ledger, clock, Path(config.data), judge=refuse_unknown, forget=gateway.forget)
+            erasing = Erasing(
+                log,
+                ledger,
+                clock,
+                Path(config.data),
+                judge=refuse_unknown,
+                forget=gateway.forget,
+                restate=gateway.nostr.restate,
+            )
             rereading = Rereading(loaded, read or (lambda: loaded), gateway.reconfigure)
             await ground.start(rereading.run)
             await ground.start(operators_door(config, gateway, keeping, erasing, rereading).run)

@@ -212,6 +212,12 @@ async def test_nip_43_and_86_a_closed_relay_lets_in_by_invitation_and_an_admin_p
             [members] = await guest.stored({"kinds": [13_534]})
             assert {tag[1] for tag in members["tags"] if tag[0] == "member"} == {pubkey(ALICE), pubkey(BOB)}
             assert members["pubkey"] == shown["self"]
+            assert managed(w, ALICE, "allowpubkey", pubkey(CAROL)).body == {"result": True}
+            erase = ["log", "erase", "--data", str(w.server.data), "--subject", f"nostr:{pubkey(CAROL)}", "--by", "her"]
+            with trio.fail_after(120):
+                await trio.run_process([sys.executable, "-m", "gateway.cli.main", *erase], capture_stdout=True)
+            [members] = await guest.stored({"kinds": [13_534]})
+            assert {tag[1] for tag in members["tags"] if tag[0] == "member"} == {pubkey(ALICE), pubkey(BOB)}
             assert managed(w, BOB, "unallowpubkey", pubkey(BOB)).status == 401
             assert managed(w, ALICE, "unallowpubkey", pubkey(BOB)).body == {"result": True}
             assert (await said(guest, event(BOB, content="too late")))[1].startswith("restricted: ")

@@ -10,7 +10,7 @@ This module must not know who asks, or by which door.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from os.path import join, relpath
 from pathlib import Path
@@ -68,7 +68,10 @@ async def patiently(call: Callable[[], None]) -> None:
 
 
 class Erasing:
-    """Erasures over an open log and its views; ``forget`` lets go of what services keep in memory."""
+    """Erasures over an open log and its views.
+
+    ``forget`` lets go of what services keep in memory; ``restate`` has them publish anew what named the subject.
+    """
 
     def __init__(
         self,
@@ -79,13 +82,14 @@ class Erasing:
         *,
         judge: Judge,
         forget: Callable[[], None] = lambda: None,
+        restate: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         hop: Hop = patiently,
         alive: Callable[[], None] = trio.from_thread.check_cancelled,
     ) -> None:
         self._log, self._ledger, self._clock = log, ledger, clock
         self._data, self._views = str(data), str(data / VIEW_DIRECTORY)
         self._log_directory = str(data / LOG_DIRECTORY)
-        self._forget, self._hop, self.alive = forget, hop, alive
+        self._forget, self._restate, self._hop, self.alive = forget, restate, hop, alive
 
         def watched(records: Sequence[Record]) -> None:
             alive()
@@ -97,10 +101,13 @@ class Erasing:
         """Erase a subject's records. Raises LogFailed, Unavailable (the disk), Corrupt; see above for what then is."""
         async with self._log.rewriting:
             try:
-                return await self._erase(subject, asked)
+                done = await self._erase(subject, asked)
             except OSError as error:
                 what_now = "ask again, or start the server anew: an erasure that has begun is then ended"
                 raise Unavailable(f"the disk failed during the erasure ({error}); {what_now}") from error
+        if done.records and not asked.dry_run:
+            await self._restate()
+        return done
 
     async def _erase(self, subject: Subject, asked: Asked) -> Done:
         kinds: Counter[str] = Counter()

@@ -86,7 +86,13 @@ class Membership:
 
     async def begin(self) -> None:
         """Put admins on the list, and say what it is where that was not said last; nothing where the log has failed."""
-        facts = [self._fact(ON, admin, "an admin") for admin in sorted(self._admins - self.members)]
+        await self._say([self._fact(ON, admin, "an admin") for admin in sorted(self._admins - self.members)])
+
+    async def restate(self) -> None:
+        """Say what the list is where that was not said last, as after an erasure; nothing where the log has failed."""
+        await self._say([])
+
+    async def _say(self, facts: Sequence[Moderated]) -> None:
         last = self._last()
         said = [] if last is None else [tag for tag in last.tags if tag[0] == "member"]
         if not facts and last is not None and said == member_tags(self._named()):

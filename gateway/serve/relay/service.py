@@ -112,6 +112,11 @@ class NostrService:
         self.intake.forget()
         self.recent.forget()
 
+    async def restate(self) -> None:
+        """Say anew what the relay itself has said of what was erased."""
+        if self.membership is not None:
+            await self.membership.restate()
+
     def introduce(self, names: Callable[[str, str], bool]) -> None:
         """Tell how to know whether a URL (first) is that of a relay (its key, second)."""
         self.intake.names = names

@@ -3,7 +3,7 @@
 import base64
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,9 @@ def registered(user: str, token: str) -> Registered:
 
 
 @asynccontextmanager
-async def erasing_over(data: Path) -> AsyncIterator[tuple[Ledger, Erasing]]:
+async def erasing_over(
+    data: Path, restate: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+) -> AsyncIterator[tuple[Ledger, Erasing]]:
     """A log and its views, running, without the rest of the server."""
     clock = SystemClock()
     with opened(structs.replace(Config(), data=str(data)), clock, Metrics()) as (log, views):
@@ -160,8 +162,25 @@ async def erasing_over(data: Path) -> AsyncIterator[tuple[Ledger, Erasing]]:
         async with trio.open_nursery() as nursery:
             await nursery.start(log.run)
             await nursery.start(ledger.run)
-            yield ledger, Erasing(log, ledger, clock, data, judge=refuse_unknown)
+            yield ledger, Erasing(log, ledger, clock, data, judge=refuse_unknown, restate=restate)
             nursery.cancel_scope.cancel()
+
+
+async def test_services_publish_anew_once_something_was_erased_and_not_before(tmp_path: Path) -> None:
+    said = list[bool]()
+
+    async def restate() -> None:
+        said.append(ledger.log.rewriting.locked())
+        await trio.lowlevel.checkpoint()
+
+    async with erasing_over(tmp_path, restate) as (ledger, erasing):
+        await ledger.record([draft(registered("alice", "t"), ts_ns=1, subject=b"p" * 16, salt=b"s" * 16)])
+        alice, asked = User("demo.example.com", "alice"), Asked("a test", "")
+        assert (await erasing.erase(User("demo.example.com", "nobody"), asked)).records == 0
+        assert (await erasing.erase(alice, structs.replace(asked, dry_run=True))).records == 1
+        assert said == []
+        assert (await erasing.erase(alice, asked)).records == 1
+        assert said == [False]
 
 
 @pytest.mark.parametrize("retained", [False, True])

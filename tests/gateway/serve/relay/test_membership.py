@@ -188,7 +188,10 @@ async def test_an_admins_changes_are_told_too_and_a_restart_says_nothing_twice(t
         assert [members(one) for one in await later.found(later.connect(), MEMBERS)] == [{pubkey(ALICE), pubkey(CAROL)}]
 
 
-async def test_an_erased_member_is_named_no_longer_and_the_list_says_so_at_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("running", [True, False])
+async def test_an_erased_member_is_named_no_longer_and_the_list_says_so_anew_or_at_the_next_start(
+    running: bool, tmp_path: Path
+) -> None:
     mark = "ab" * 32
     async with club(tmp_path) as made:
         membership = made.service.membership
@@ -200,10 +203,25 @@ async def test_an_erased_member_is_named_no_longer_and_the_list_says_so_at_the_n
         for method, value, reason in (("unallowpubkey", pubkey(BOB), ""), ("allowpubkey", mark, MARKED)):
             fact = Moderated(RELAY, bytes(32), method, value, reason)
             await made.ledger.record([draft(fact, ts_ns=made.clock.now_ns(), salt=bytes(SALT_BYTES))])
+        if running:
+            await made.service.restate()
+            assert [members(one) for one in await made.found(made.connect(), MEMBERS)] == [{pubkey(ALICE)}]
+            size = log.durable_size
+            await made.service.restate()
+            assert log.durable_size == size  # it was said
     async with club(tmp_path, log=log) as again:
         assert [members(one) for one in await again.found(again.connect(), MEMBERS)] == [{pubkey(ALICE)}]
         assert again.service.membership is not None
         assert mark in again.service.membership.members
+
+
+async def test_an_admin_who_was_erased_is_not_named_again_by_the_erasure(tmp_path: Path) -> None:
+    async with club(tmp_path) as made:
+        for method, value, reason in (("unallowpubkey", pubkey(ALICE), ""), ("allowpubkey", "ab" * 32, MARKED)):
+            fact = Moderated(RELAY, bytes(32), method, value, reason)
+            await made.ledger.record([draft(fact, ts_ns=made.clock.now_ns(), salt=bytes(SALT_BYTES))])
+        await made.service.restate()
+        assert [members(one) for one in await made.found(made.connect(), MEMBERS)] == [set()]
 
 
 async def test_a_change_and_what_tells_of_it_are_one_piece_of_the_log(tmp_path: Path) -> None:
