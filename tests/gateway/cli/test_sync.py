@@ -3,11 +3,12 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ from tests.worker import INTERNAL, SECRET, exit_code
 
 WAIT_S = 60
 LOCAL_RELAY = Path(__file__).parents[2] / "interop" / "localrelay.py"
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for a server that cannot choose one itself."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -112,12 +119,12 @@ def test_what_is_wrong_has_its_exit_code(ours: Server, tmp_path: Path, capfd: py
 @pytest.mark.skipif(shutil.which("strfry") is None, reason="strfry is not installed here")
 def test_strfry_and_ours_are_brought_in_step(ours: Server, tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
-    config = tmp_path / "strfry.conf"
-    config.write_text(f'db = "{tmp_path / "db"}"\nrelay {{ bind = "127.0.0.1" port = 17771 nofiles = 0 }}\n')
+    config, url = tmp_path / "strfry.conf", f"ws://127.0.0.1:{free_port()}"
+    config.write_text(f'db = "{tmp_path / "db"}"\nrelay {{ bind = "127.0.0.1" port = {url[15:]} nofiles = 0 }}\n')
     with subprocess.Popen(["strfry", f"--config={config}", "relay"]) as child:
         try:
             until = time.monotonic() + WAIT_S
-            while exit_code(["mirror", "sync", "ws://127.0.0.1:17771", "--once", "--gateway", ours.url]) == 3:
+            while exit_code(["mirror", "sync", url, "--once", "--gateway", ours.url]) == 3:
                 assert time.monotonic() < until
         finally:
             child.kill()
