@@ -8,24 +8,20 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner
-from msgspec import structs
 
 from eventlog.chronicle import Erased, entry_of
 from eventlog.record import Draft
 from gateway.cli.demo.wire import Author, wire
 from gateway.cli.log.group import command
-from gateway.config import Config
-from gateway.facts import EventStored, Heeded, Vanished, draft, event_draft, refuse_unknown
+from gateway.facts import EventStored, Heeded, Vanished, draft, event_draft
 from gateway.nostr.event import stored_form
-from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
 from gateway.serve.custody import erasing, heeding
-from gateway.serve.custody.erasing import Asked, Erasing
+from gateway.serve.custody.erasing import Asked
 from gateway.serve.custody.heeding import Heeding
 from gateway.serve.ledger import Ledger
-from gateway.serve.metrics import Metrics
 from gateway.views.subjects import Gone
-from tests.gateway.serve.custody.test_erasing import audited, files_with
+from tests.gateway.serve.custody.test_erasing import audited, erasing_over, files_with
 from tests.server import Server, process
 from tests.signing import ALICE, BOB, NOW_S, pubkey, signed
 
@@ -47,15 +43,8 @@ def wish(key: object = ALICE) -> list[Draft]:
 
 @asynccontextmanager
 async def heeding_over(data: Path) -> AsyncIterator[tuple[Ledger, Heeding]]:
-    clock = SystemClock()
-    with opened(structs.replace(Config(), data=str(data)), clock, Metrics()) as (log, views):
-        ledger = Ledger(log, views)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(log.run)
-            await nursery.start(ledger.run)
-            erases = Erasing(log, ledger, clock, data, judge=refuse_unknown)
-            yield ledger, Heeding(0.01, clock, log, ledger, erases)
-            nursery.cancel_scope.cancel()
+    async with erasing_over(data) as (ledger, erases):
+        yield ledger, Heeding(0.01, SystemClock(), ledger.log, ledger, erases)
 
 
 def left(ledger: Ledger) -> list[int]:
