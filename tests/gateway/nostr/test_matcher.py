@@ -47,6 +47,29 @@ def test_a_subscriber_that_was_replaced_or_removed_leaves_nothing_behind() -> No
     matcher.remove("one")
     assert len(matcher) == 0
     assert not matcher._shelves
+    assert not matcher._questions
+
+
+def test_what_many_ask_alike_is_asked_of_an_event_once_and_of_each_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[Filter] = []
+    matches = Filter.matches
+
+    def counted(self: Filter, event: Event, tags: set[tuple[str, str]] | None = None) -> bool:
+        looked_at.append(self)
+        return matches(self, event, tags)
+
+    monkeypatch.setattr(Filter, "matches", counted)
+    matcher: Matcher[int] = Matcher()
+    event = signed(tags=[["t", "a"]])
+    for subscriber in range(100):
+        matcher.add(subscriber, [parse_filter({"kinds": [1], "#t": ["a"]})] * 2)
+    assert matcher.match(event) == list(range(100))
+    assert len(looked_at) == 1
+    for subscriber in range(99):
+        matcher.remove(subscriber)
+    assert matcher.match(event) == [99]
 
 
 def test_ten_thousand_subscriptions_on_a_thousand_connections_are_not_looked_through(
