@@ -64,10 +64,8 @@ async def echo(socket: Socket) -> None:
 
 
 @asynccontextmanager
-async def opened(**server) -> AsyncIterator[Door]:
-    app = App()
-    door = Door(Server(**{"bind": "127.0.0.1:0", **server}), app, echo, Metrics(), unread_bytes_max=1_000_000)
-    door.app = app
+async def running(door: Door) -> AsyncIterator[Door]:
+    """A door that serves until the caller is done, and then has met no bug."""
     await door.listen()
     async with trio.open_nursery() as nursery:
         await nursery.start(door.run)
@@ -76,6 +74,15 @@ async def opened(**server) -> AsyncIterator[Door]:
             door.stop()
             await door.quiet()
         assert not door.metrics.registry.get_sample_value("gateway_bugs_total", {"where": "door"})
+
+
+@asynccontextmanager
+async def opened(**server) -> AsyncIterator[Door]:
+    app = App()
+    door = Door(Server(**{"bind": "127.0.0.1:0", **server}), app, echo, Metrics(), unread_bytes_max=1_000_000)
+    door.app = app
+    async with running(door):
+        yield door
 
 
 async def dial(door: Door) -> trio.SocketStream:

@@ -16,6 +16,7 @@ from gateway.serve.port.door import Door
 from gateway.serve.port.head import networks
 from gateway.serve.port.socket import Socket
 from gateway.serve.push.express import Express
+from tests.gateway.serve.port.test_door import running
 from tests.server import websocket
 
 PATH = "/internal/push/events"
@@ -47,15 +48,9 @@ async def opened(*, express: bool = True, answering: Answering = echo, **server:
     front = Front(elsewhere, metrics, trusted, hot, bodies)
     fast = Express(hot, bodies, metrics, trusted, SystemClock()) if express else None
     door = Door(settings, front, sockets, metrics, unread_bytes_max=1_000_000, express=fast)
-    await door.listen()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(door.run)
+    async with running(door):
         yield door
-        with trio.fail_after(30):
-            door.stop()
-            await door.quiet()
-        assert not bodies.bytes
-        assert not metrics.registry.get_sample_value("gateway_bugs_total", {"where": "door"})
+    assert not bodies.bytes
 
 
 async def dial(door: Door) -> trio.SocketStream:
