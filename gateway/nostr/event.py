@@ -22,6 +22,7 @@ REPOSTS = frozenset({6, 16})
 VANISH = 62
 GIFT_WRAP = 1_059
 AUTHENTICATION = 22_242
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # what tags are named that are indexed
 
 KIND_DIGITS = len(str(KIND_MAX))
 _SECONDS_DIGITS = len(str(INTEGER_MAX)) - 1
@@ -169,8 +170,4 @@ def difficulty(event_id: str) -> int:
 
 def indexed_tags(event: Event) -> set[tuple[str, str]]:
     """Collect (letter, first value) of every single-letter tag: what ``#x`` filters look at."""
-    return {
-        (tag[0], tag[1])
-        for tag in event.tags
-        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
-    }
+    return {(tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in LETTERS}

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from struct import Struct
 
 from eventlog.runs import STAMP_BYTES
-from gateway.nostr.event import Event, indexed_tags
+from gateway.nostr.event import LETTERS, Event
 from gateway.views import eventkeys
 from gateway.views.authors import Writes
 from gateway.views.eventkeys import tag_key
@@ -36,8 +36,11 @@ class FreshRows:
         """Note one event."""
         name, kind = bytes.fromhex(event.id[:32]), event.kind
         order = eventkeys.from_time(event.created_at) + name[:8] + seq.to_bytes(STAMP_BYTES, "big")
-        self.keys += [stream + order for stream in eventkeys.streams(relay, author, kind)]
-        tags = sorted({tag_key(relay, letter, value) for letter, value in indexed_tags(event)}) if event.tags else ()
+        every, alike, theirs = eventkeys.streams(relay, author, kind)
+        self.keys += (every + order, alike + order, theirs + order)
+        # As `indexed_tags` has them, without a set of pairs between.
+        hashes = {tag_key(relay, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in LETTERS}
+        tags = sorted(hashes)
         if tags:
             behind = eventkeys.AFTER_TAG + order
             self.keys += [eventkeys.TAG + key + behind for key in tags]
