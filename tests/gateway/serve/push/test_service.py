@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import structs
 from quart_trio import QuartTrio
 
 from eventlog.record import Record
@@ -104,6 +105,8 @@ async def gateway(
     tmp_path: Path, config: Config | None = None, log: MemoryLog | None = None, fake: Fake | None = None
 ) -> AsyncIterator[Gateway]:
     config, fake = config or Config(), fake or Fake(KEY.public_key())
+    if config.push.answer_wait_s == Push().answer_wait_s:  # what can be delivered must be, also on a busy machine
+        config = structs.replace(config, push=structs.replace(config.push, answer_wait_s=20))
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(serve_fake, fake, listeners[0])
@@ -371,8 +374,7 @@ async def test_a_queue_that_is_full_for_one_tenant_is_not_full_for_another(tmp_p
 
 
 async def test_an_answer_given_early_is_repeated_word_for_word_even_after_a_restart(tmp_path: Path) -> None:
-    config = Config(push=Push(answer_wait_s=2))  # the one that can be delivered must be, also on a busy machine
-    async with gateway(tmp_path, config) as g:
+    async with gateway(tmp_path) as g:
         await g.register()
         await g.register(token="unavailable:x")
         body = TAKOS.event(now())
@@ -380,7 +382,7 @@ async def test_an_answer_given_early_is_repeated_word_for_word_even_after_a_rest
         again = (200, {"ok": True, "delivered": 1, "queued": 1, "duplicate": True})
         assert await g.notify(body) == again
         log = g.log
-    async with gateway(tmp_path, config, log) as g:
+    async with gateway(tmp_path, log=log) as g:
         assert await g.notify(body) == again
         assert not g.fake.sent
 
