@@ -207,19 +207,20 @@ def test_what_may_work_later_is_queued_and_the_answer_does_not_wait(w: World) ->
     user, token = device(w, "busy")
     begun = time.monotonic()
     assert figures(w.notify(w.demo.event(user), w.demo)) == (200, 0, 1, False)
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 18  # of the 20 s that it may
     assert len(sends_to(w, token)) == 1, "the first retry is not before 10 s"
 
 
-def test_a_slow_fcm_delays_the_answer_by_answer_wait_at_most(w: World) -> None:
-    user, _ = device(w)
-    w.fcm.hold_s = 10.0
-    begun = time.monotonic()
-    try:
-        assert figures(w.notify(w.demo.event(user), w.demo)) == (200, 0, 1, False)
-    finally:
-        w.fcm.hold_s = 0.0
-    assert 1.2 < time.monotonic() - begun < 9
+def test_a_slow_fcm_delays_the_answer_by_answer_wait_at_most(tmp_path: Path) -> None:
+    with world(tmp_path, push="answer_wait_s = 1.5") as w:
+        user, _ = device(w)
+        w.fcm.hold_s = 10.0
+        begun = time.monotonic()
+        try:
+            assert figures(w.notify(w.demo.event(user), w.demo)) == (200, 0, 1, False)
+        finally:
+            w.fcm.hold_s = 0.0
+        assert 1.2 < time.monotonic() - begun < 9
 
 
 def test_a_user_with_several_devices_has_them_all_counted(w: World) -> None:
@@ -255,7 +256,7 @@ def test_a_document_is_cached_however_many_ask(tmp_path: Path) -> None:
 
 
 def test_after_a_crash_what_was_accepted_is_delivered_and_what_was_seen_is_remembered(tmp_path: Path) -> None:
-    with world(tmp_path) as w:
+    with world(tmp_path, push="answer_wait_s = 1.5") as w:
         user, token = device(w)
         envelope = w.demo.signed(user, "good-second", issued_ms=now_ms() + 1)
         assert w.register(envelope).body["duplicate"] is False
