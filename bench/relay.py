@@ -6,8 +6,9 @@
 Ours is a process of its own on a fresh directory and answers each event OK after its fsync; beside it run nostr-sdk's
 relay (Rust, in memory), PyPI's nostr-relay where it is installed (`bench.relays`), and any other by its URL. Rounds of
 publishing alternate, medians are compared, and what coincurve alone verifies on one core in the same minute stands
-beside them: all move with the machine, their ratios hardly do. Plots go to ``bench/out``. Exits 1 where ours misses a
-goal. ``--grown`` measures ours over so many stored events instead (`bench.relaygrown`).
+beside them: all move with the machine, their ratios hardly do. Waits are measured with no core asleep
+(`bench.awake`). Plots go to ``bench/out``. Exits 1 where ours misses a goal. ``--grown`` measures ours over so many
+stored events instead (`bench.relaygrown`).
 """
 
 import argparse
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 
 from bench import nostrload as load
 from bench import plot, relaygrown, relays
+from bench.awake import awake
 from bench.nostrload import Signer, frame
 from bench.relays import Server, server
 
@@ -82,13 +84,14 @@ def the_rest(figures: Figures, signer: Signer) -> None:
     url = figures.relay.url
     figures.rates["ingest"] = statistics.median(figures.ingest)
     figures.cpu_us["ingest"] = statistics.median(figures.ingest_us)
-    figures.waits_ms["one by one, p50"] = statistics.median(load.one_by_one(url, signer.events(300)))
+    with awake():
+        figures.waits_ms["one by one, p50"] = statistics.median(load.one_by_one(url, signer.events(300)))
     read = 1
     with figures.costing("reads", lambda: read):
         figures.rates["reads"], read = load.stored_reads(url, READ_EVENTS, 10)
     with figures.costing("queries", lambda: QUERIES):
         figures.rates["queries"] = load.queries(url, QUERIES)
-    with closing(listeners := load.Listeners(url, "steady", LISTENERS)):
+    with closing(listeners := load.Listeners(url, "steady", LISTENERS)), awake():
         waits = load.live_waits(url, signer.events(200, "steady"), listeners.open, 50)
     for share in (50, 99):
         figures.waits_ms[f"live to {LISTENERS}, p{share}"] = percentile(waits, share / 100)
