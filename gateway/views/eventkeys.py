@@ -101,12 +101,6 @@ def streams(relay: int, author: int, kind: int) -> tuple[bytes, bytes, bytes]:
     return time_line(relay), of_kind(relay, kind), of_author_kind(relay, author, kind)
 
 
-def order_of(mark: Mark, seq: int) -> bytes:
-    """Give what stands behind every prefix of an event."""
-    tie = (_TOP - mark.tie).to_bytes(_ID_BYTES, "big")
-    return from_time(mark.created) + tie + seq.to_bytes(STAMP_BYTES, "big")
-
-
 def from_time(created: int) -> bytes:
     """Give what the orders of all that is not younger are above."""
     return (_LAST - created).to_bytes(_TIME_BYTES, "big")

@@ -50,17 +50,21 @@ def test_a_subscriber_that_was_replaced_or_removed_leaves_nothing_behind() -> No
     assert not matcher._questions
 
 
-def test_what_many_ask_alike_is_asked_of_an_event_once_and_of_each_until_it_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looked_at: list[Filter] = []
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Filter]:
+    """Every filter that is held against an event, as often as it is."""
+    asked: list[Filter] = []
     matches = Filter.matches
 
     def counted(self: Filter, event: Event, tags: set[tuple[str, str]] | None = None) -> bool:
-        looked_at.append(self)
+        asked.append(self)
         return matches(self, event, tags)
 
     monkeypatch.setattr(Filter, "matches", counted)
+    return asked
+
+
+def test_what_many_ask_alike_is_asked_of_an_event_once_and_of_each_until_it_ends(looked_at: list[Filter]) -> None:
     matcher: Matcher[int] = Matcher()
     event = signed(tags=[["t", "a"]])
     for subscriber in range(100):
@@ -72,18 +76,8 @@ def test_what_many_ask_alike_is_asked_of_an_event_once_and_of_each_until_it_ends
     assert matcher.match(event) == [99]
 
 
-def test_ten_thousand_subscriptions_on_a_thousand_connections_are_not_looked_through(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ten_thousand_subscriptions_on_a_thousand_connections_are_not_looked_through(looked_at: list[Filter]) -> None:
     """What an event costs is how many filters share something with it, counted here, not how many there are."""
-    looked_at: list[Filter] = []
-    matches = Filter.matches
-
-    def counted(self: Filter, event: Event, tags: set[tuple[str, str]] | None = None) -> bool:
-        looked_at.append(self)
-        return matches(self, event, tags)
-
-    monkeypatch.setattr(Filter, "matches", counted)
     event = signed(kind=1, tags=[["t", "nostr"], ["p", "ab" * 32]])
     sorts: list[Callable[[int], dict[str, Any]]] = [
         lambda number: {"authors": [f"{number:064x}"]},

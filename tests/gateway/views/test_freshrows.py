@@ -3,6 +3,7 @@
 from gateway.views import eventkeys
 from gateway.views.eventkeys import mark_of
 from gateway.views.freshrows import FreshRows
+from tests.gateway.views.test_eventkeys import order_of
 from tests.signing import signed
 
 
@@ -12,7 +13,7 @@ def test_an_event_has_a_row_and_a_key_for_every_way_in_which_it_is_found() -> No
     mark = mark_of(9, event.id)
     tags = [eventkeys.tag_key(1, "t", "x"), eventkeys.tag_key(1, "p", "y")]
     assert fresh.rows == [(7, 1, 2, 1, 9, mark.tie, mark.half, b"".join(sorted(tags)), None)]
-    assert fresh.orders == [eventkeys.order_of(mark, 7)]
+    assert fresh.orders == [order_of(9, event.id, 7)]
     streams = [eventkeys.time_line(1), eventkeys.of_kind(1, 1), eventkeys.of_author_kind(1, 2, 1)]
     assert set(fresh.keys) == {
         prefix + fresh.orders[0] for prefix in [*streams, *(eventkeys.of_tag(tag) for tag in tags)]
