@@ -70,6 +70,13 @@ REPOST_CHARS_MAX = 65_536
 PARSED_KEYS_MAX = 16_384
 """Authors whose parsed key is kept (about 300 bytes each); beyond, the least recent is parsed again (6 µs)."""
 
+VERIFY_THREADS_A_CORE = 8
+"""Verifying threads for each core: while the loop holds the interpreter, each has one signature under way (0.3 ms of
+work for a core), and a publisher's flood is taken in a seventh faster than with a thread a core; 16 gain no more."""
+
+VERIFY_HOP_EVENTS_MIN = 16
+"""Signatures worth a hop of their own: 0.6 ms of work. Fewer are not shared out between threads."""
+
 VERIFY_HOP_EVENTS_MAX = 256
 """Signatures verified in one hop to a thread: a hop costs 100-210 µs, so under 1 µs each, and a hop takes 12 ms."""
 

@@ -1,8 +1,9 @@
-"""Signatures, verified off the loop: one bounded queue for all connections, a thread for each core.
+"""Signatures, verified off the loop: one bounded queue for all connections, several threads for each core.
 
 Invariant: every claim is verified exactly once, in the order of its caller's list; at most `VERIFY_QUEUE_EVENTS_MAX`
 wait. A verifying thread needs the interpreter back after every signature; beside a loop that never rests it gets it
-once in 5 ms (a lock convoy). So callers wait for their verdicts before they read on, and the loop rests in epoll.
+once in 5 ms (a lock convoy). So callers wait for their verdicts before they read on, and the loop rests in epoll; and
+there are more threads than cores, because each takes one signature along into a stretch of the loop's own work.
 This module must not know events, sockets or the log.
 """
 
@@ -13,7 +14,13 @@ from functools import partial
 
 import trio
 
-from gateway.limits.nostr import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
+from gateway.limits.nostr import (
+    VERIFY_HOP_EVENTS_MAX,
+    VERIFY_HOP_EVENTS_MIN,
+    VERIFY_INLINE_MAX,
+    VERIFY_QUEUE_EVENTS_MAX,
+    VERIFY_THREADS_A_CORE,
+)
 from gateway.nostr.signature import Claim, all_hold
 
 
@@ -34,7 +41,7 @@ class Verifier:
     """Verifies for everybody while `run` runs."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or core_count()
+        self.threads = threads or core_count() * VERIFY_THREADS_A_CORE
         self.waiting = 0  # claims that no thread has taken yet
         self._jobs: deque[Job] = deque()
         self._work = trio.lowlevel.ParkingLot()
@@ -50,7 +57,7 @@ class Verifier:
         job = Job(claims)
         self._jobs.append(job)
         self.waiting += len(claims)
-        self._work.unpark(count=self.threads)
+        self._work.unpark(count=-(-self.waiting // VERIFY_HOP_EVENTS_MIN))
         try:
             await job.done.wait()
         except trio.Cancelled:
@@ -77,7 +84,7 @@ class Verifier:
 
     def _take(self) -> list[tuple[Job, int, int]]:
         """Take this thread's share of what waits, from the oldest on: (job, start, stop)."""
-        share = min(VERIFY_HOP_EVENTS_MAX, -(-self.waiting // self.threads))
+        share = min(VERIFY_HOP_EVENTS_MAX, max(VERIFY_HOP_EVENTS_MIN, -(-self.waiting // self.threads)))
         pieces: list[tuple[Job, int, int]] = []
         while share and self._jobs:
             job = self._jobs[0]

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import pytest
 import trio
 
-from gateway.limits.nostr import VERIFY_HOP_EVENTS_MAX, VERIFY_INLINE_MAX, VERIFY_QUEUE_EVENTS_MAX
+from gateway.limits.nostr import (
+    VERIFY_HOP_EVENTS_MAX,
+    VERIFY_HOP_EVENTS_MIN,
+    VERIFY_INLINE_MAX,
+    VERIFY_QUEUE_EVENTS_MAX,
+)
 from gateway.nostr.signature import Claim
 from gateway.serve import verify
 from gateway.serve.verify import Verifier
@@ -69,6 +74,20 @@ async def test_a_hop_takes_from_all_callers_and_never_more_than_its_limit(nurser
     assert max(gate.hops) <= VERIFY_HOP_EVENTS_MAX
     assert sum(gate.hops) == 4 * (VERIFY_HOP_EVENTS_MAX // 2 + 10)
     assert len(gate.hops) <= 4
+
+
+async def test_claims_are_shared_out_between_threads_but_in_no_smaller_parts_than_are_worth_a_hop(
+    nursery: trio.Nursery, gate: Gate
+) -> None:
+    verifier = Verifier(threads=8)
+    await nursery.start(verifier.run)
+    gate.open.set()
+    await verifier.verify(claims(3 * VERIFY_HOP_EVENTS_MIN))
+    assert gate.hops == [VERIFY_HOP_EVENTS_MIN] * 3
+    gate.hops.clear()
+    await verifier.verify(claims(32 * VERIFY_HOP_EVENTS_MIN))
+    assert len(gate.hops) >= 8
+    assert max(gate.hops) == 4 * VERIFY_HOP_EVENTS_MIN
 
 
 async def test_at_the_limit_callers_wait_before_they_are_queued(nursery: trio.Nursery, gate: Gate) -> None:
