@@ -12,7 +12,7 @@ from gateway.errors import SocketRefused
 from gateway.limits.relays import NAME_CHARS_MAX
 
 HEX_64 = re.compile(r"[0-9a-f]{64}")
-UNFIT = re.compile(r"[\x00-\x20\x7f\\?#]|%(?![0-9A-Fa-f]{2})")
+UNFIT = re.compile(r"[\x00-\x1f\x7f\\?#]|%(?![0-9A-Fa-f]{2})")
 MIRROR = "mirror"
 
 
@@ -24,8 +24,11 @@ class SocketPath(NamedTuple):
 
 
 def name_form(name: str) -> str:
-    """Give the form that names are compared in: slashes trimmed, inner ones as colons, 64 hex in lower case."""
-    form = name.strip("/").replace("/", ":")
+    """Give the form that names are compared in.
+
+    Slashes and spaces are trimmed, inner slashes are colons, runs of spaces are one, 64 hex digits are in lower case.
+    """
+    form = " ".join(filter(None, name.split(" "))).strip("/ ").replace("/", ":")
     return form.lower() if HEX_64.fullmatch(form.lower()) else form
 
 

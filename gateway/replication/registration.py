@@ -23,6 +23,8 @@ RESERVED = frozenset(
     | {"client", "docs", "public-gateway", ".well-known", "favicon.ico", "robots.txt"}
 )
 HEAD = re.compile(r"[:/]")
+DOTS = frozenset({".", ".."})
+"""Parts of a path that clients resolve before they ask: a URL with one leads elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _fit(name: str) -> str:
         fits = bool(form) and socket_path(form).name == form
     except SocketRefused:
         fits = False
-    if not fits or "%" in form:
+    if not fits or "%" in form or not DOTS.isdisjoint(form.split(":")):
         raise ApiRefused(400, f"not usable as a path: {name[:NAME_CHARS_MAX]!r}")
     return form
 

@@ -27,6 +27,8 @@ HEX = "ab" * 32
         ("/npub1abc/My-Relay", "npub1abc:My-Relay", False),
         ("/npub1abc%2FMy-Relay", "npub1abc:My-Relay", False),
         ("/npub1abc/R%C3%A9seau", "npub1abc:Réseau", False),
+        ("/npub1abc/My%20%20Room", "npub1abc:My Room", False),
+        ("/mirror/%20npub1abc:My%20Room%20", "npub1abc:My Room", True),
         (f"/{HEX}", HEX, False),
         (f"/mirror/{HEX.upper()}", HEX, True),
         ("/mirrored", "mirrored", False),
@@ -37,7 +39,7 @@ def test_a_path_names_a_relay_and_a_socket(path, name, mirror):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "///", "/mirror", "/mirror/", "/a%00b", "/a%20b", "/a b", "/%ff", "/a%0ab", "/" + "a" * 600]
+    "path", ["", "/", "///", "/mirror", "/mirror/", "/a%00b", "/%20", "/a%09b", "/%ff", "/a%0ab", "/" + "a" * 600]
 )
 def test_a_path_that_cannot_name_a_relay_is_refused(path):
     with pytest.raises(SocketRefused) as refused:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ApiRefused
 from gateway.replication.binding import relay_id
+from gateway.replication.path import socket_path, url_path
 from gateway.replication.payload import STALE, Once
 from gateway.replication.registration import INTERNAL, internal_payload, registration, relay_of
 
@@ -42,6 +43,14 @@ def test_a_gateway_path_follows_from_the_identifier():
     assert relay.replication_endpoint == "/mirror/npub1abc/My-Relay"
 
 
+def test_an_identifier_may_hold_spaces_as_those_do_that_relayids_are_made_of():
+    relay = described(identifier=" npub1abc:My  Room ")
+    assert relay.identifier == " npub1abc:My  Room "
+    assert relay.names == {KEY, "npub1abc:My Room"}
+    assert socket_path(f"/mirror/{url_path(relay.gateway_path)}") == ("npub1abc:My Room", True)
+    assert relay_id("npub1abc:my room") in map(relay_id, relay.public_names)
+
+
 def test_metadata_is_kept_whole():
     metadata = {"identifier": "npub1a:b", "unknown": {"deep": [1, 2.5, None]}, "delegateReqToPeers": True}
     assert described(**metadata).metadata == metadata
@@ -72,7 +81,10 @@ def test_only_an_endpoint_that_leads_to_its_own_mirror_is_advertised():
         ({"metadata": {"gatewayPath": []}}, "gatewayPath must be a string"),
         ({"metadata": {"requiresAuth": "no"}}, "requiresAuth must be true or false"),
         ({"metadata": {"pathAliases": ["a"] * 33}}, "pathAliases has more than 32 entries"),
-        ({"metadata": {"identifier": "a b"}}, "not usable as a path: 'a b'"),
+        ({"metadata": {"identifier": "a\tb"}}, "not usable as a path: 'a\\tb'"),
+        ({"metadata": {"identifier": "../a"}}, "not usable as a path: '../a'"),
+        ({"metadata": {"identifier": "npub1a:."}}, "not usable as a path: 'npub1a:.'"),
+        ({"metadata": {"gatewayPath": " relay "}}, "reserved name: relay"),
         ({"metadata": {"gatewayPath": "a%2fb"}}, "not usable as a path: 'a%2fb'"),
         ({"metadata": {"pathAliases": [""]}}, "not usable as a path: ''"),
         ({"metadata": {"gatewayPath": "relay"}}, "reserved name: relay"),
