@@ -14,7 +14,7 @@ import trio
 from gateway.client.behaviour import TOKEN_REFUSED, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import LineLost
-from gateway.client.station import Station, Stored, first_of, open_station
+from gateway.client.station import Station, Stored, first_of
 from gateway.client.syncing import Side, Teller
 from gateway.limits.client import SYNC_ERRANDS
 
@@ -88,7 +88,7 @@ async def pour(side: Side, more: Next, settled: Settled, *, clock: Clock, tell: 
     pouring, tries, settled_before, opened = Pouring(more, settled), 0, -1, False
     while True:
         try:
-            async with open_station(await side.url(), is_mirror=side.is_mirror) as station:
+            async with await side.open() as station:
                 opened = True
                 await pouring.run(station)
                 return

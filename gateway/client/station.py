@@ -7,16 +7,17 @@ This module must not know the other relay.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
 
 from gateway.client.bulk import Bulk, open_bulk
 from gateway.client.line import NO_CLOSE, LineLost
+from gateway.client.proving import REQUIRED, RESTRICTED, Identity, Proving
 from gateway.client.publishing import NO_BATCHES
 from gateway.limits.client import (
     BULK_ROWS,
@@ -24,6 +25,7 @@ from gateway.limits.client import (
     SYNC_ANSWER_S_MAX,
     SYNC_PAUSE_S,
     SYNC_PAUSES_MAX,
+    SYNC_PROOF_S_MAX,
     SYNC_SUPPORT_S_MAX,
 )
 
@@ -51,6 +53,17 @@ class _Head(msgspec.Struct, gc=False):
 _head = msgspec.json.Decoder(_Head)
 
 
+class _Tags(msgspec.Struct, gc=False):
+    tags: list[list[Any]] = []
+
+
+_tags = msgspec.json.Decoder(_Tags)
+
+
+def _is_protected(raw: bytes) -> bool:
+    return any(tag[:1] == ["-"] for tag in _tags.decode(raw).tags)
+
+
 def stored_of(raw: bytes) -> Stored:
     """Read what must be known of an event or row. ValueError (msgspec's) where it is neither."""
     head = _head.decode(raw)
@@ -61,6 +74,10 @@ class RequestRefused(Exception):
     """The relay does not answer this request; the text is its reason."""
 
 
+class KeyWanted(RequestRefused):
+    """The relay wants a key proved (NIP-42), and there is none."""
+
+
 class NoComparison(Exception):
     """The relay does not know NIP-77, or has it switched off."""
 
@@ -69,11 +86,17 @@ class TooLarge(Exception):
     """The relay does not compare so many events at once."""
 
 
+Take = Callable[[Stored | None, str | None], None]
+"""Hears of an event, and of the cursor behind it where the mirror tells one; of a cursor alone at the end of what is
+stored."""
+Found = TypeVar("Found")
+
+
 @dataclass
 class _Asked:
     """A REQ that is open."""
 
-    take: Callable[[Stored], None]
+    take: Take
     answered: trio.Event = field(default_factory=trio.Event)  # by EOSE, or by CLOSED in its place
     ended: trio.Event = field(default_factory=trio.Event)  # by CLOSED
     is_stored_sent: bool = False  # some relays close a REQ behind its EOSE, when nothing more can match it
@@ -108,7 +131,12 @@ class Comparison:
 
     async def ask(self, message: bytes) -> bytes:
         """Ask with one message. Raises NoComparison, TooLarge, RequestRefused, LineLost."""
-        self.news, self.answer = trio.Event(), None
+        if self.begun:
+            return await self._ask(message)
+        return await self._station.with_proof(lambda: self._ask(message))
+
+    async def _ask(self, message: bytes) -> bytes:
+        self.news, self.answer, self.failure = trio.Event(), None, None
         frame = ["NEG-MSG", self.name] if self.begun else ["NEG-OPEN", self.name, self._filter]
         self._station.say([*frame, message.hex()])
         with trio.move_on_after(SYNC_ANSWER_S_MAX if self.begun else SYNC_SUPPORT_S_MAX) as scope:
@@ -129,7 +157,7 @@ class Comparison:
         """Hear that the relay ends it."""
         too_large = reason.startswith("blocked:") and any(word in reason for word in ("many", "more than", "big"))
         kind = TooLarge if too_large else RequestRefused if self.begun else NoComparison
-        if reason.startswith(("auth-required", "restricted")):
+        if reason.startswith((REQUIRED, RESTRICTED)):
             kind = RequestRefused
         self.failure = kind(reason)
         self.news.set()
@@ -138,8 +166,9 @@ class Comparison:
 class Station:
     """An open connection to one relay; see `open_station`."""
 
-    def __init__(self, bulk: Bulk, *, is_mirror: bool) -> None:
-        self._bulk, self.is_mirror = bulk, is_mirror
+    def __init__(self, bulk: Bulk, proving: Proving, *, is_mirror: bool) -> None:
+        self._bulk, self._proving, self.is_mirror = bulk, proving, is_mirror
+        self._proof_news = trio.Event()
         self._asked: dict[str, _Asked] = {}
         self._comparisons: dict[str, Comparison] = {}
         self._published: defaultdict[str, list[_Published]] = defaultdict(list)
@@ -155,33 +184,61 @@ class Station:
         """Give what is stored of a filter, as much as the relay gives at a time. Raises RequestRefused, LineLost."""
         pause_s = SYNC_PAUSE_S
         for _ in range(SYNC_PAUSES_MAX):
-            found: list[Stored] = []
             try:
-                await self._fetch(asked, found.append)
+                return await self.with_proof(lambda: self._fetch(asked))
             except RequestRefused as refused:
                 if not str(refused).startswith(LIMITED):
                     raise
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
-            else:
-                return found
         raise RequestRefused(f"{LIMITED} for too long")
 
-    async def _fetch(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> None:
+    async def _fetch(self, asked: Mapping[str, Any]) -> list[Stored]:
+        found: list[Stored] = []
+
+        def take(event: Stored | None, _: str | None) -> None:
+            if event is not None:
+                found.append(event)
+
         with self._asking(asked, take) as one, trio.move_on_after(SYNC_ANSWER_S_MAX):
             await one.answered.wait()
         if one.reason is not None and not one.is_stored_sent:
             raise RequestRefused(one.reason)
         if not one.answered.is_set():
             raise LineLost(NO_CLOSE, "no answer to a request")
+        return found
 
-    async def follow(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> None:
-        """Hand on what comes live, for ever. Raises RequestRefused where the relay ends it."""
-        with self._asking({**asked, "limit": 0}, take) as one:
+    async def follow(
+        self,
+        asked: Mapping[str, Any],
+        take: Take,
+        cursor: str | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Hand on what comes live, for ever; started once nothing more can come that is not handed on.
+
+        A mirror is asked for cursors, and gives what is stored behind one that it knows. Raises RequestRefused where
+        the relay ends it, LineLost where it may be followed on another connection.
+        """
+        place: dict[str, Any] = {"limit": 0}
+        if self.is_mirror:
+            place = {"after": "", "limit": 0} if cursor is None else {"after": cursor}
+        await self.with_proof(lambda: self._follow({**asked, **place}, take, task_status))
+
+    async def _follow(self, asked: Mapping[str, Any], take: Take, task_status: trio.TaskStatus[None]) -> None:
+        with self._asking(asked, take) as one:
+            with trio.move_on_after(SYNC_SUPPORT_S_MAX):  # some relays have nothing to say where nothing is asked for
+                await one.answered.wait()
+            if one.reason is not None and not one.is_stored_sent:
+                raise RequestRefused(one.reason)
+            task_status.started()
             await one.ended.wait()
+        if one.reason is not None and one.reason.startswith(REQUIRED):
+            raise LineLost(NO_CLOSE, str(one.reason))  # a token or a proof that has ended: a new session has another
         raise RequestRefused(f"it ends what comes live: {one.reason}")
 
-    def _asking(self, asked: Mapping[str, Any], take: Callable[[Stored], None]) -> "_Open":
+    def _asking(self, asked: Mapping[str, Any], take: Take) -> "_Open":
         self._names += 1
         name = f"sync-{self._names}"
         fast = {"batch": True} if self.is_mirror else {}
@@ -190,21 +247,83 @@ class Station:
         return _Open(self, name, self._asked)
 
     async def publish(self, events: Sequence[Stored]) -> dict[str, str]:
-        """Have events stored; the refused ones' ids with the reasons. Waits while it is too fast for the relay."""
+        """Have events stored; the refused ones' ids with the reasons. Waits while it is too fast for the relay.
+
+        Raises KeyWanted or RequestRefused where the relay takes nothing before a key is proved, and none is.
+        """
         refused: dict[str, str] = {}
-        pause_s, pauses = SYNC_PAUSE_S, 0
+        pause_s, pauses, is_proved = SYNC_PAUSE_S, 0, False
         while events:
+            taken = self._proving.taken
             answers = await self._publish(events)
             turned_down = {name: reason for name, (accepted, reason) in answers.items() if not accepted}
             slow = {name for name, reason in turned_down.items() if reason.startswith(LIMITED)}
             if pauses == SYNC_PAUSES_MAX:
                 slow = set()
-            refused |= {name: reason for name, reason in turned_down.items() if name not in slow}
-            events = [one for one in events if one.id in slow]
-            if events:
+            again = set(slow)
+            if not is_proved and (is_proved := await self._is_proved_for(events, turned_down, taken)):
+                again |= {name for name, reason in turned_down.items() if reason.startswith((REQUIRED, RESTRICTED))}
+            refused |= {name: reason for name, reason in turned_down.items() if name not in again}
+            events = [one for one in events if one.id in again]
+            if slow:
                 await trio.sleep(pause_s)
                 pause_s, pauses = min(2 * pause_s, PAUSE_S_MAX), pauses + 1
         return refused
+
+    async def _is_proved_for(self, events: Sequence[Stored], turned_down: Mapping[str, str], taken: int) -> bool:
+        """Whether a key was proved since events were turned down for want of one.
+
+        That they are protected (NIP-70) is theirs alone; where others want a key too, nothing goes on without it.
+        """
+        reasons = [reason for reason in turned_down.values() if reason.startswith((REQUIRED, RESTRICTED))]
+        failure: RequestRefused | None = None
+        for reason in [one for one in reasons if self._proving.may_help(taken, one)][:1]:
+            try:
+                await self._prove(taken, reason)
+            except RequestRefused as why:
+                failure = why
+            else:
+                return True
+        plain = (turned_down.get(one.id, "").startswith(REQUIRED) and not _is_protected(one.raw) for one in events)
+        if not self._proving.taken and any(plain):
+            raise failure or self._unproved(reasons[0])
+        return False
+
+    async def with_proof(self, attempt: Callable[[], Awaitable[Found]]) -> Found:
+        """Do what the relay may refuse until a key is proved to it (NIP-42), and then once more."""
+        taken = self._proving.taken
+        try:
+            return await attempt()
+        except RequestRefused as refused:
+            await self._prove(taken, str(refused))
+        return await attempt()
+
+    async def _prove(self, taken: int, reason: str) -> None:
+        """Wait for a proof that makes good a refusal. Raises the refusal where there is none."""
+        proving = self._proving
+        with trio.move_on_after(SYNC_PROOF_S_MAX):
+            while proving.taken == taken and proving.may_help(taken, reason):
+                await self._proof_news.wait()
+        if proving.taken == taken:
+            raise self._unproved(reason)
+
+    def _unproved(self, reason: str) -> RequestRefused:
+        proving = self._proving
+        if not proving.has_key and (
+            reason.startswith(REQUIRED) or (proving.is_asked and reason.startswith(RESTRICTED))
+        ):
+            return KeyWanted(f"{proving.relay} wants a key to be proved (NIP-42), and says: {reason}")
+        more = f" (the key that was proved is not taken: {proving.refusal})" if proving.refusal else ""
+        return RequestRefused(f"{reason}{more}")
+
+    async def introduce(self, asked: Mapping[str, Any]) -> None:
+        """Have a key proved, where the relay asks for one at once or with such a filter: it may give others less."""
+        if self._proving.has_key and not self.is_mirror:
+            with suppress(RequestRefused):  # it is asked again by who needs the answer
+                await self._fetch({**asked, "limit": 1})
+            with trio.move_on_after(SYNC_PROOF_S_MAX):
+                while self._proving.is_under_way:
+                    await self._proof_news.wait()
 
     async def _publish(self, events: Sequence[Stored]) -> dict[str, tuple[bool, str]]:
         one = _Published(events, {event.id for event in events})
@@ -263,19 +382,21 @@ class Station:
             parts = _frame.decode(message)
             verb = _value.decode(parts[0])
             if verb == "EVENT":
-                self._give(_value.decode(parts[1]), parts[2:3])
+                self._give(_value.decode(parts[1]), parts[2:3], parts[3:])
             elif verb == "EVENTS":
-                self._give(_value.decode(parts[1]), _frame.decode(parts[2]))
+                self._give(_value.decode(parts[1]), _frame.decode(parts[2]), parts[3:])
             else:
                 self._hear_other(verb, [_value.decode(part) for part in parts[1:]])
         except (ValueError, IndexError, RecursionError):
             self.notice = "a message that is no frame was left out"
 
-    def _give(self, name: object, events: Sequence[msgspec.Raw]) -> None:
+    def _give(self, name: object, events: Sequence[msgspec.Raw], tail: Sequence[msgspec.Raw]) -> None:
         asked = self._asked.get(str(name))
-        if asked is not None:
-            for raw in events:
-                asked.take(stored_of(bytes(raw)))
+        if asked is None:
+            return
+        cursor = _cursor_of([_value.decode(part) for part in tail])
+        for number, raw in enumerate(events, 1):
+            asked.take(stored_of(bytes(raw)), cursor if number == len(events) else None)
 
     def _hear_other(self, verb: object, rest: list[Any]) -> None:
         match [verb, *rest]:
@@ -284,9 +405,10 @@ class Station:
             case ["OKS", list(answers)]:
                 for answer in answers:
                     self._answered(str(answer[0]), answer[1] is True, answer[2:3])
-            case ["EOSE", str(name), *_] if name in self._asked:
-                self._asked[name].is_stored_sent = True
-                self._asked[name].answered.set()
+            case ["EOSE", str(name), *tail] if name in self._asked:
+                self._eose(self._asked[name], _cursor_of(tail))
+            case ["AUTH", str(challenge)]:
+                self._proof(self._proving.challenged(challenge))
             case ["CLOSED", str(name), *reason]:
                 self._closed(name, str(reason[0]) if reason else "closed")
             case ["NEG-MSG", str(name), str(text)] if name in self._comparisons:
@@ -297,9 +419,25 @@ class Station:
             case ["NOTICE", str(text)]:
                 self._noticed(text)
             case _:
-                return  # an AUTH challenge, or an answer to what was given up
+                return  # an answer to what was given up
+
+    @staticmethod
+    def _eose(asked: _Asked, cursor: str | None) -> None:
+        asked.is_stored_sent = True
+        if cursor is not None:
+            asked.take(None, cursor)
+        asked.answered.set()
+
+    def _proof(self, frame: bytes | None) -> None:
+        """Send a proof that is due; whoever waits looks again."""
+        if frame is not None:
+            self._bulk.send((frame,))
+        self._proof_news.set()
+        self._proof_news = trio.Event()
 
     def _answered(self, name: str, accepted: bool, reason: list[Any]) -> None:
+        if self._proving.is_proof(name):
+            self._proof(self._proving.answered(accepted, str(reason[0]) if reason else ""))
         for one in self._published.pop(name, ()):
             one.answer(name, (accepted, str(reason[0]) if reason else ""))
 
@@ -322,6 +460,9 @@ class Station:
         for one in self._comparisons.values():
             if not one.begun:
                 one.fail(text)
+
+
+Keep = Callable[[Station], Awaitable[None]]
 
 
 class _Open:
@@ -352,15 +493,27 @@ def _batches(events: Sequence[Stored]) -> Iterator[list[Stored]]:
         yield batch
 
 
+def _cursor_of(tail: Sequence[Any]) -> str | None:
+    cursor = tail[0].get("cursor") if tail and isinstance(tail[0], dict) else None
+    return cursor if isinstance(cursor, str) else None
+
+
 @asynccontextmanager
-async def open_station(url: str, *, is_mirror: bool = False) -> AsyncIterator[Station]:
-    """Connect to a relay. Raises LineLost, also when the connection ends within the block."""
+async def open_station(
+    url: str, *, is_mirror: bool = False, identity: Identity | None = None, keep: Keep | None = None
+) -> AsyncIterator[Station]:
+    """Connect to a relay, and prove a key to it when it asks. Raises LineLost, also when the connection ends within.
+
+    ``keep`` runs beside the block, and ends with it.
+    """
     async with open_bulk(url) as bulk:
-        station = Station(bulk, is_mirror=is_mirror)
+        station = Station(bulk, Proving(identity, url), is_mirror=is_mirror)
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(station.run)
+                if keep is not None:
+                    nursery.start_soon(keep, station)
                 try:
                     yield station
                 except BaseException as why:

@@ -1,26 +1,28 @@
 """Two relays kept in step: compared by NIP-77, what differs carried over, then whatever comes live.
 
     follow both ─▶ compare (each one's answer asks the other) ─▶ ids that one lacks ─▶ fetch, publish ─▶ live
-Nothing is kept between connections: a comparison is the place to go on from. A relay without NIP-77 is read in pages
-instead, all of it, and the other says what it has. Invariants: no step waits for more than it holds a bound of; live
-events that come while the rest is carried are carried too. This module must not know commands.
+What to compare after a cut is `standing`'s to say. A relay without NIP-77 is read in pages instead, and the other says
+what it has. Invariants: both are followed before anything is compared, so nothing falls in between; no step waits for
+more than it holds a bound of. This module must not know commands.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import trio
-from cachetools import LRUCache
 
 from gateway.client.behaviour import TOKEN_REFUSED, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.mediation import Mediator
 from gateway.client.paging import Pages
+from gateway.client.proving import Identity
+from gateway.client.standing import Standing
 from gateway.client.station import (
     Comparison,
+    Keep,
     NoComparison,
     RequestRefused,
     Station,
@@ -34,7 +36,6 @@ from gateway.limits.client import (
     SYNC_IDS,
     SYNC_IDS_WAITING,
     SYNC_LIVE_MAX,
-    SYNC_RECENT_MAX,
     SYNC_ROUNDS_MAX,
 )
 from gateway.negentropy import Malformed
@@ -81,11 +82,20 @@ def supersedes(reason: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two relays: how to get its URL anew (with a fresh token, where it needs one), and what it is."""
+    """One of the two relays: how to get its URL anew (with a fresh token, where it needs one), and what it is.
+
+    ``identity``: a key that is proved where it is asked for. ``keep``: has an open connection's token renewed.
+    """
 
     name: str
     url: Callable[[], Awaitable[str]]
     is_mirror: bool = False
+    identity: Identity | None = None
+    keep: Keep | None = None
+
+    async def open(self) -> AbstractAsyncContextManager[Station]:
+        """Connect; as `open_station`."""
+        return open_station(await self.url(), is_mirror=self.is_mirror, identity=self.identity, keep=self.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +114,11 @@ class _Way:
 
     def __init__(self, source: Station, target: Station, sync: "Sync", *, is_down: bool) -> None:
         self._source, self._target, self._sync, self._is_down = source, target, sync, is_down
+        self._name = "down" if is_down else "up"
         self._lots, self._taken = trio.open_memory_channel[list[bytes]](SYNC_IDS_WAITING // SYNC_IDS)
         self._lot: list[bytes] = []
-        self._live, self._arriving = trio.open_memory_channel[Stored](SYNC_LIVE_MAX)
-        self.overflowed = trio.Event()
+        self._live, self._arriving = trio.open_memory_channel[tuple[Stored | None, str | None]](SYNC_LIVE_MAX)
+        self._overflowed = trio.Event()
 
     async def need(self, ids: Sequence[bytes]) -> None:
         """Have events carried whose ids these are; waits while too many are waiting."""
@@ -143,7 +154,7 @@ class _Way:
             return
         sync, tally = self._sync, self._sync.tally
         for one in events:
-            sync.recent[one.id] = True
+            sync.standing.recent[one.id] = True
         refused = await self._target.publish(events)
         for reason in refused.values():
             tally.refuse(reason)
@@ -154,43 +165,68 @@ class _Way:
             sync.tell(f"{'ours' if self._is_down else 'theirs'} refuses {name}: {reason}")
         tally.changed()
 
-    def heard(self, event: Stored) -> None:
+    def heard(self, event: Stored | None, cursor: str | None) -> None:
         """Take a live event of the source, unless it is the echo of one that was carried there."""
-        if event.id in self._sync.recent:
+        news = None if event is None or event.id in self._sync.standing.recent else event
+        if news is None and cursor is None:
             return
         try:
-            self._live.send_nowait(event)
+            self._live.send_nowait((news, cursor))
         except trio.WouldBlock:
-            self.overflowed.set()
+            self._overflowed.set()
 
-    async def live(self) -> None:
-        """Carry what comes live, for ever. Raises LineLost where the target cannot keep up."""
+    async def live(self, *, task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry what comes live, for ever; started with whether it goes on where the last connection stood.
+
+        Raises LineLost where the target cannot keep up.
+        """
+        standing = self._sync.standing
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._source.follow, self._sync.asked, self.heard)
             nursery.start_soon(self._carry_live)
-            await self.overflowed.wait()
+            task_status.started(await self._follow(nursery))
+            await self._overflowed.wait()
+            standing.strayed(self._name)
             raise LineLost(NO_CLOSE, f"{SYNC_LIVE_MAX} live events wait for the other relay")
 
+    async def _follow(self, nursery: trio.Nursery) -> bool:
+        standing, asked = self._sync.standing, self._sync.asked
+        cursor = standing.cursors.get(self._name) if standing.was_level else None
+        if cursor is not None:
+            try:
+                await nursery.start(self._source.follow, asked, self.heard, cursor)
+            except RequestRefused as why:
+                self._sync.tell(f"what came meanwhile is not to be had by itself ({why})")
+                standing.strayed(self._name)
+            else:
+                return True
+        await nursery.start(self._source.follow, asked, self.heard)
+        return False
+
     async def _carry_live(self) -> None:
-        async for event in self._arriving:
-            events = {event.id: event}
+        async for first in self._arriving:
+            event, cursor = first
+            events = {} if event is None else {event.id: event}
             while len(events) < SYNC_IDS:
                 try:
-                    more = self._arriving.receive_nowait()
+                    event, behind = self._arriving.receive_nowait()
                 except trio.WouldBlock:
                     break
-                events[more.id] = more
+                cursor = behind or cursor
+                if event is not None:
+                    events[event.id] = event
             await self.carry(list(events.values()))
+            if cursor is not None:
+                self._sync.standing.cursors[self._name] = cursor
 
 
 class Sync:
     """Two open connections, and what is to be in step on both."""
 
-    def __init__(self, ours: Station, theirs: Station, wanted: Wanted) -> None:
-        self._ours, self._theirs, self._clock = ours, theirs, wanted.clock
+    def __init__(self, ours: Station, theirs: Station, wanted: Wanted, standing: Standing) -> None:
+        self._ours, self._theirs, self._clock, self.standing = ours, theirs, wanted.clock, standing
         self.asked, self._direction, self.tally, self.tell = wanted.asked, wanted.direction, wanted.tally, wanted.tell
         self.place: dict[str, Any] = {key: self.asked[key] for key in ("relayID", "#relay") if key in self.asked}
-        self.recent: LRUCache[str, bool] = LRUCache(SYNC_RECENT_MAX)
+        self._cost_s = 0.0  # of comparing or paging, which is the relays' cost
 
     async def run(self, *, once: bool, level: Callable[[], None]) -> None:
         """Bring both in step, call ``level``, and unless it is ``once`` keep them so for ever.
@@ -198,14 +234,31 @@ class Sync:
         Raises LineLost, RequestRefused, Malformed. Cancelled, what was published stays.
         """
         try:
+            for station in (self._ours, self._theirs):
+                await station.introduce(self.asked)
             async with trio.open_nursery() as nursery:
-                if not once:
-                    for way in self._ways().values():
-                        nursery.start_soon(way.live)
-                await self._bring_in_step()
+                ways = {} if once else self._ways()
+                resumed = [await nursery.start(way.live) for way in ways.values()]
+                if once or not all(resumed):
+                    await self._bring_in_step(self.standing.first(self._clock.now_ms()))
+                self.standing.level(self._clock.now_ms(), self._cost_s)
                 level()
+                if not once:
+                    await self._pay()
         except BaseExceptionGroup as group:
             raise first_of(group) from None
+
+    async def _pay(self) -> None:
+        """Compare what a window has left out, in its time."""
+        rest = self.standing.rest()
+        if rest is not None:
+            wait_s = self.standing.rest_in_s(self._clock.now_ms())
+            self.tell(f"older ones, which may have come late, are compared in {wait_s:.0f} s")
+            await trio.sleep(wait_s)
+            self._cost_s = 0.0
+            await self._bring_in_step(rest)
+            self.standing.paid(self._clock.now_ms(), self._cost_s)
+            self.tell(f"all of it is in step: {self.tally}")
 
     def _ways(self) -> dict[str, _Way]:
         ways = {}
@@ -215,24 +268,26 @@ class Sync:
             ways["up"] = _Way(self._ours, self._theirs, self, is_down=False)
         return ways
 
-    async def _bring_in_step(self) -> None:
+    async def _bring_in_step(self, asked: Mapping[str, Any]) -> None:
+        begun = trio.current_time()
         try:
-            await self._compare(self.asked)
+            await self._compare(asked)
         except NoComparison as why:
             self.tell(f"no NIP-77 ({why}): everything is read in pages")
             for way, source in zip(self._ways().values(), self._sources(), strict=True):
-                await self._page(way, source)
+                await self._page(way, source, asked)
+            self._cost_s = trio.current_time() - begun
 
     def _sources(self) -> list[Station]:
         return {"both": [self._theirs, self._ours], "down": [self._theirs], "up": [self._ours]}[self._direction]
 
-    async def _page(self, way: _Way, source: Station) -> None:
+    async def _page(self, way: _Way, source: Station, asked: Mapping[str, Any]) -> None:
         """Carry everything, page by page; the next page is asked for while the last is published."""
         async with trio.open_nursery() as nursery:
             ahead, behind = trio.open_memory_channel[list[Stored]](1)
             nursery.start_soon(self._publish_pages, way, behind)
             async with ahead:
-                async for page in pages(source, Pages(self.asked)):
+                async for page in pages(source, Pages(asked)):
                     await ahead.send(page)
 
     async def _publish_pages(self, way: _Way, pages: trio.MemoryReceiveChannel[list[Stored]]) -> None:
@@ -273,8 +328,10 @@ class Sync:
             async with trio.open_nursery() as nursery:
                 for way in ways.values():
                     nursery.start_soon(way.errands)
+                begun = trio.current_time()
                 async with self._ours.compare(asked) as ours, self._theirs.compare(asked) as theirs:
                     await self._mediate(ours, theirs, ways)
+                self._cost_s += trio.current_time() - begun
                 for way in ways.values():
                     await way.last()
         except BaseExceptionGroup as group:
@@ -305,10 +362,7 @@ async def pages(source: Station, paging: Pages) -> AsyncIterator[list[Stored]]:
 @asynccontextmanager
 async def both(ours: Side, theirs: Side) -> AsyncIterator[tuple[Station, Station]]:
     """Connect to both relays."""
-    async with (
-        open_station(await ours.url(), is_mirror=ours.is_mirror) as one,
-        open_station(await theirs.url(), is_mirror=theirs.is_mirror) as other,
-    ):
+    async with await ours.open() as one, await theirs.open() as other:
         yield one, other
 
 
@@ -318,11 +372,11 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
     Raises LineLost where the first connection cannot be made or, ``once``, was lost `TRIES_MAX` times with nothing
     carried; RequestRefused where a relay does not take part. Cancelled, what was published stays.
     """
-    tries, carried, was_level = 0, 0, False
+    tries, carried, standing = 0, 0, Standing(wanted.asked)
 
     def level() -> None:
-        nonlocal tries, was_level
-        tries, was_level = 0, True
+        nonlocal tries
+        tries = 0
         wanted.tell(f"in step: {wanted.tally}")
 
     while True:
@@ -330,10 +384,11 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
         try:
             async with both(ours, theirs) as (one, other):
                 opened = True
-                await Sync(one, other, wanted).run(once=once, level=level)
+                await Sync(one, other, wanted, standing).run(once=once, level=level)
                 return
         except LineLost as lost:
-            if (not opened and not was_level and not tries and not carried) or (once and tries >= TRIES_MAX):
+            standing.lost(wanted.clock.now_ms())
+            if (not opened and not standing.was_level and not tries and not carried) or (once and tries >= TRIES_MAX):
                 raise
             carried, carried_before = wanted.tally.down + wanted.tally.up, carried
             tries = 0 if carried > carried_before else tries + 1

@@ -79,5 +79,17 @@ SYNC_PAUSES_MAX = 8
 """How long a relay that says ``rate-limited:`` is left alone, doubled up to a minute, and how often, before its word
 counts as a refusal."""
 
+SYNC_PROOF_S_MAX = 10.0
+PROOFS_REFUSED_MAX = 3
+"""How long a relay that wants a key proved may take for its challenge and its answer; and how many proofs it may refuse
+on one connection, before its challenges are left alone."""
+
+SYNC_WINDOW_S = 3_600
+SYNC_SHARE = 20
+SYNC_PAUSE_WHOLE_S_MAX = 900.0
+"""After a cut: how far before it the time begins that is compared at once (who is cut off notices within a minute,
+clocks differ by minutes, slow relays lag); and how often the time that a comparison of everything takes must pass
+before the next, a quarter of an hour at most."""
+
 PAGE_EVENTS = 1_000
 """Events of one REQ where a relay is read in pages; one that gives fewer at a time is asked more often."""

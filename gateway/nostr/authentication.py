@@ -8,8 +8,8 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.limits.nostr import AUTH_SKEW_S_MAX
-from gateway.nostr.event import AUTHENTICATION, Event, first_value
-from gateway.nostr.signature import Claim, holds
+from gateway.nostr.event import AUTHENTICATION, Event, first_value, made
+from gateway.nostr.signature import Claim, Signer, holds
 
 PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -29,6 +29,12 @@ def auth_flaw(event: Event, challenge: str, names_us: Callable[[str], bool], now
     if not holds(Claim(event.pubkey, event.id, event.sig)):
         return "invalid: the signature does not verify"
     return None
+
+
+def proof(signer: Signer, challenge: str, relay: str, now_s: int, dice: bytes) -> Event:
+    """Make the AUTH event that proves a key to the relay of a URL; ``dice`` as for `Signer.sign`."""
+    tags = (("relay", relay), ("challenge", challenge))
+    return made(signer.pubkey, AUTHENTICATION, tags, now_s, lambda name: signer.sign(name, dice))
 
 
 def path_here(url: str, base_url: str) -> str | None:

@@ -7,6 +7,7 @@ alone, so that duplicate keys, unknown keys and white space of the sender end he
 
 import enum
 import hashlib
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated
 
@@ -116,6 +117,13 @@ def canonical(event: Event) -> bytes:
 def event_id(event: Event) -> str:
     """Hash the canonical form, as lower-case hex."""
     return hashlib.sha256(canonical(event)).hexdigest()
+
+
+def made(pubkey: str, kind: int, tags: Sequence[tuple[str, ...]], created_at: int, sign: Callable[[str], str]) -> Event:
+    """Make an event without content; ``sign`` gives the signature of its id."""
+    blank = Event("", pubkey, created_at, kind, tuple(tags), "", "")
+    name = event_id(blank)
+    return Event(name, pubkey, created_at, kind, blank.tags, "", sign(name))
 
 
 def flaw(event: Event) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.limits.nostr import INVITATION_CHARS_MAX, MEMBERS_LISTED_MAX
-from gateway.nostr.event import Event, event_id, is_protected
+from gateway.nostr.event import Event, is_protected, made
 from gateway.nostr.signature import Signer
 
 MEMBERS, ADDED, REMOVED = 13_534, 8_000, 8_001
@@ -62,11 +62,9 @@ class Invitations:
 
 def signed(signer: Signer, kind: int, tags: Sequence[tuple[str, ...]], created_at: int, dice: bytes) -> Event:
     """Make an event of the relay's own, protected as all of these are (NIP-70); ``dice`` are 32 random bytes."""
-    blank = Event("", signer.pubkey, created_at, kind, (("-",), *tags), "", "")
-    name = event_id(blank)
-    made = Event(name, signer.pubkey, created_at, kind, blank.tags, "", signer.sign(name, dice))
-    assert is_protected(made)
-    return made
+    event = made(signer.pubkey, kind, (("-",), *tags), created_at, lambda name: signer.sign(name, dice))
+    assert is_protected(event)
+    return event
 
 
 def member_tags(members: Iterable[str]) -> list[tuple[str, str]]:

@@ -128,7 +128,9 @@ async def test_what_comes_live_is_handed_on_until_the_block_ends() -> None:
     arrived: list[str] = []
     news = trio.Event()
 
-    def take(one: Stored) -> None:
+    def take(one: Stored | None, cursor: str | None) -> None:
+        assert one is not None
+        assert cursor is None
         arrived.append(one.id)
         news.set()
 
