@@ -360,9 +360,10 @@ MAY_BE_ZERO = frozenset(
 def host_and_port(bind: str) -> tuple[str, int]:
     """Split ``HOST:PORT`` (``[::1]:8080`` for IPv6); raises ConfigInvalid."""
     host, colon, port = bind.rpartition(":")
-    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or "[" in bare or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ConfigInvalid(f"server.bind: expected HOST:PORT with a port of 0 to 65535, got {bind!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return bare, int(port)
 
 
 def _server_rules(server: Server) -> list[Rule]:

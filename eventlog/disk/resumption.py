@@ -11,6 +11,8 @@ to convict somebody is made without. A line that is cut off, or fails its CRC, e
 This is the user's file, not the log's: nothing is synced, and losing it only costs time.
 """
 
+import re
+from errno import EEXIST
 from os.path import join
 from typing import BinaryIO, Self
 from zlib import crc32
@@ -22,6 +24,7 @@ from eventlog.disk.passage import Passage, Task, identity
 from eventlog.origin import Origin
 
 FORMAT = "heliograph-audit/1"
+_OWN = re.compile(rb'[0-9a-f]{8} \{"format":"heliograph-audit/')  # how any release's file begins, damaged or whole
 
 
 class Heading(msgspec.Struct, frozen=True):
@@ -39,7 +42,11 @@ class Resumption:
     """The passages of an earlier run that still hold; `add` those of this one. Close it when done."""
 
     def __init__(self, path: str, origin: Origin, *, tree: bool) -> None:
-        """Read what an earlier run left under ``path`` and go on there. ``ignored`` says why, where none of it fits."""
+        """Read what an earlier run left under ``path`` and go on there. ``ignored`` says why, where none of it fits.
+
+        Raises FileExistsError where the file is something else: a user's file that was named by mistake is not
+        overwritten.
+        """
         heading = Heading(FORMAT, origin.name, origin.public_key, origin.created_ns, origin.salt, tree)
         self.ignored = ""
         self._known, whole_bytes = self._read(path, heading)
@@ -55,6 +62,8 @@ class Resumption:
         try:
             with open(path, "rb") as file:
                 for line in file:
+                    if not whole_bytes and not _OWN.match(line):
+                        raise FileExistsError(EEXIST, "is not what an audit leaves, and is not overwritten", path)
                     text = _checked(line)
                     if text is None:
                         break

@@ -6,6 +6,7 @@ import click
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.cli.fake_fcm import PORT
 from gateway.errors import Unavailable
 from gateway.push.es256 import private_pem
 from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns
@@ -15,7 +16,7 @@ KEY_FILE = "apns.p8"
 
 
 @click.command()
-@click.option("--port", default=0, show_default=True, help="Where to listen on 127.0.0.1; 0 takes any free one.")
+@PORT
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),

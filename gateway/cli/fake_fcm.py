@@ -12,12 +12,27 @@ from gateway.errors import Unavailable
 from gateway.serve.fakes.fcm import Answering, Fake, serve_fake, server_context, service_account, write_certificate
 
 RSA_BITS = 2048
+PORT = click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    show_default=True,
+    help="Where to listen on 127.0.0.1; 0 takes any free one.",
+)
+LATENCY = click.option(
+    "--latency",
+    "latency_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait before each answer.",
+)
 
 
 @click.command()
-@click.option("--port", default=0, show_default=True, help="Where to listen on 127.0.0.1; 0 takes any free one.")
+@PORT
 @click.option("--fail", metavar="NAME[:TIMES]", default="", help="Fail every send so (the first TIMES ones).")
-@click.option("--latency", "latency_s", default=0.0, metavar="SECONDS", help="Wait before each answer.")
+@LATENCY
 @click.option(
     "--account",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -3,13 +3,13 @@
 import click
 import trio
 
-from gateway.cli.fake_fcm import serve
+from gateway.cli.fake_fcm import LATENCY, PORT, serve
 from gateway.serve.fakes.webpush import FakePushService
 
 
 @click.command()
-@click.option("--port", default=0, show_default=True, help="Where to listen on 127.0.0.1; 0 takes any free one.")
-@click.option("--latency", "latency_s", default=0.0, metavar="SECONDS", help="Wait before each answer.")
+@PORT
+@LATENCY
 @click.option("--key", default="", help="Take messages of this VAPID key alone, as GET /push/vapid tells it.")
 def command(*, port: int, latency_s: float, key: str) -> None:
     """Run a fake Web Push service by itself.

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.push import read_key
 from gateway.cli.settings import load
 from gateway.errors import PushRefused
@@ -20,8 +21,6 @@ from gateway.push.es256 import PublicKey
 from gateway.push.tenant import Directory, Signer
 from gateway.push.wellknown import PATH, WellKnown, judge
 from gateway.serve.push.fetch import Fetcher
-
-CHECK_FAILED = 1
 
 
 @click.group()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.errors import PushRefused
 from gateway.push.es256 import private_pem, public_pem
 from gateway.push.hostname import hostname
 from gateway.push.wellknown import PATH, document
@@ -35,7 +36,10 @@ def command(instance: str, out: Path | None, as_json: bool) -> None:
       heliograph keygen --instance demo.example.com --out keys
       heliograph keygen --json | jq -r .privateKey > private.pem
     """
-    domain = hostname(instance)
+    try:
+        domain = hostname(instance)
+    except PushRefused as refused:
+        raise click.BadParameter(refused.sentence, param_hint="--instance") from None
     key = ec.generate_private_key(ec.SECP256R1())
     secret, public = private_pem(key), public_pem(key.public_key())
     published = document(domain, key.public_key())

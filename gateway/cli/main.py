@@ -5,16 +5,18 @@ unavailable. Invariant: whatever goes wrong for a known reason is one sentence o
 bugs keep theirs. This module must not import any group, nor trio, until one is called: ``--help`` answers at once.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 
 import click
 
 from eventlog.errors import Corrupt, Locked, LogFailed
+from gateway.cli.exitcodes import CHECK_FAILED, DONE, UNAVAILABLE, USAGE
 from gateway.cli.lazy import LazyGroup
 from gateway.errors import ApiRefused, ConfigInvalid, PushRefused, Refused, Unavailable
 
-DONE, CHECK_FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a write that fails names no file
 
 # name -> (module, the command in it, its first help line: a test holds the two equal)
 COMMANDS = {
@@ -69,6 +71,8 @@ def exit_code(error: BaseException) -> int | None:
             return CHECK_FAILED
         case Unavailable() | LogFailed() | Locked() | Corrupt():
             return UNAVAILABLE
+        case OSError() if error.filename is not None or error.errno in DISK_FULL:
+            return UNAVAILABLE  # a file of the user's that cannot be had; a call of ours that is wrong names none
         case BaseExceptionGroup():
             codes = [exit_code(one) for one in error.exceptions]
             return None if None in codes else codes[0]
@@ -82,7 +86,9 @@ def sentence(error: BaseException) -> str:
     """What a failure of a known kind says, out of the groups that nurseries put around it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    return str(error.strerror) if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ import click
 import trio
 
 from gateway.cli.eventlines import export, import_
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.replicating import Relay, cursor_option, hashed, progress, publish_lines, run, tell
 from gateway.cli.rowfile import RowFile
 from gateway.cli.sync import sync
@@ -110,7 +111,7 @@ def push(*, file: Path, cursor_path: Path | None, **relay: Any) -> None:
         raise click.UsageError("--cursor needs a file: stdin has no place to go on from")
     refused = run(partial(push_rows, Relay(**relay), path, cursor_path))
     if refused:
-        raise SystemExit(1)
+        raise SystemExit(CHECK_FAILED)
 
 
 def read_rows(relay: Relay, file: RowFile, named: str | None, kinds: tuple[int, ...], *, live: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import httpx
 
-from gateway.errors import Unavailable
+from gateway.cli.answer import ANSWER_S_MAX, tell
 from gateway.push.canonical import canonical
 from gateway.push.es256 import KeyInvalid, PrivateKey, private_key, sign
 from gateway.push.instant import instant_text
@@ -20,7 +20,7 @@ from gateway.push.target import TARGET_KINDS
 from gateway.serve.clock import SystemClock
 
 LIFETIME_MS = 300_000  # as real clients choose it
-ANSWER_S_MAX = 30.0
+TYPE = {"Content-Type": "application/json"}
 
 Command = Callable[..., None]
 
@@ -201,18 +201,3 @@ def post_envelope(gateway: str, key: PrivateKey, fields: dict[str, Any]) -> None
 def post(url: str, body: dict[str, Any], headers: dict[str, str]) -> None:
     """Post JSON, print the answer, and end with the exit code that it means."""
     tell(url, lambda: httpx.post(url, content=json.dumps(body), headers=headers | TYPE, timeout=ANSWER_S_MAX))
-
-
-def tell(url: str, request: Callable[[], httpx.Response]) -> None:
-    """Make a request, print the answer, and end with the exit code that it means."""
-    try:
-        answer = request()
-    except (httpx.HTTPError, httpx.InvalidURL) as why:
-        raise Unavailable(f"{url} cannot be reached: {why}") from None
-    click.echo(answer.text)
-    if answer.status_code != 200:
-        click.echo(f"refused with status {answer.status_code}", err=True)
-        raise SystemExit(3 if answer.status_code >= 500 else 1)
-
-
-TYPE = {"Content-Type": "application/json"}

@@ -16,9 +16,10 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from gateway.cli.answer import ANSWER_S_MAX
 from gateway.cli.rowfile import Place, lots_of, read_place, write_place
 from gateway.cli.token import AUTH_TOKEN_BYTES
-from gateway.cli.worker import ANSWER_S_MAX, Gateway, find_secret, relay_path
+from gateway.cli.worker import Gateway, find_secret, relay_path
 from gateway.client.address import NoAddress, addresses, with_token
 from gateway.client.clock import SystemClock as ClientClock
 from gateway.client.happening import Lost, Notice
@@ -198,7 +199,9 @@ def own_relay(gateway: str, name: str = "ours") -> Side:
 
 
 def at_url(url: str, name: str, *, is_mirror: bool = False) -> Side:
-    """Give a relay by its URL, which holds the token where it needs one."""
+    """Give a relay by its URL, which holds the token where it needs one. click.UsageError where it is none."""
+    if not url.startswith(("ws://", "wss://")):
+        raise click.UsageError(f"{url} is no URL of a relay: it begins with ws:// or wss://")
 
     async def same() -> str:
         return url

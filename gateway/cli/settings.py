@@ -1,6 +1,7 @@
 """Where a command gets its configuration from: the file, the environment and its own options, in rising order.
 
-This module is the only one that opens configuration and secret files or reads the environment for them.
+This module is the only one that opens configuration files, and with `gateway.cli.worker` the only one that reads
+secret files and the environment for them.
 """
 
 import os
@@ -15,13 +16,13 @@ from gateway.errors import ConfigInvalid
 
 def load(path: Path | None, *, data: Path | None = None, bind: str | None = None) -> Config:
     """Read the file (None: defaults), the environment and the secret files; ConfigInvalid names what is wrong."""
-    text = _read(path, "the configuration file") if path else ""
+    text = read_text(path, "the configuration file") if path else ""
     directory = path.absolute().parent if path else Path()
     try:
         config = parse(text, os.environ, directory)
     except ConfigInvalid as error:
         raise ConfigInvalid(f"{path}: {error}" if path else str(error)) from None
-    config = with_secrets(config, {name: _read(Path(name), "the secret file") for name in secret_files(config)})
+    config = with_secrets(config, {name: read_text(Path(name), "the secret file") for name in secret_files(config)})
     if data is not None:
         config = msgspec.structs.replace(config, data=str(data))
     if bind is not None:
@@ -30,10 +31,11 @@ def load(path: Path | None, *, data: Path | None = None, bind: str | None = None
     return config
 
 
-def _read(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
+    """Read a file that the configuration is made of; ConfigInvalid names it, and ``what`` it is."""
     try:
         return path.read_text("utf-8")
     except OSError as error:
         raise ConfigInvalid(f"{what} {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigInvalid(f"{what} {path}: is not UTF-8 text") from None
+        raise ConfigInvalid(f"{what} {path} is not UTF-8 text") from None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 import trio
 
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.replicating import Relay, at_url, filter_of, hashed, own_relay, progress, run, say
 from gateway.cli.worker import options
 from gateway.client.clock import SystemClock
@@ -79,7 +80,7 @@ def sync(
     if tally.missing:
         say(f"{tally.missing} that were told of were not given: deleted meanwhile, or not for us")
     if once and tally.refused:
-        raise SystemExit(1)
+        raise SystemExit(CHECK_FAILED)
 
 
 @dataclass(frozen=True, slots=True)

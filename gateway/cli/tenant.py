@@ -15,6 +15,7 @@ from msgspec import structs
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.store import read_origin
 from eventlog.errors import Locked
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.log.opening import DATA, no_log
 from gateway.cli.settings import load
 from gateway.config import Config
@@ -32,7 +33,6 @@ CONFIG = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The server's configuration; it names the data too, and the limits where no server runs.",
 )
-CHECK_FAILED = 1
 COLUMNS = ("devices", "accepted", "acceptedToday", "delivered", "failed", "removed", "expired", "queued")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.worker import Gateway, find_secret, options
 from gateway.replication.registration import INTERNAL
 from gateway.replication.token import TokenInvalid, open_token
@@ -140,7 +141,7 @@ def inspect(*, token: str, key_file: Path | None) -> None:
         claims["relayAuthToken"] = MASKED
     click.echo(json.dumps({**claims, "secondsLeft": max(0, left_s), "mac": verdict}, ensure_ascii=False, indent=2))
     if left_s < 0 or verdict == "false":
-        raise SystemExit(1)
+        raise SystemExit(CHECK_FAILED)
 
 
 def read_claims(token: str) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def read_claims(token: str) -> dict[str, Any]:
         claims = None
     if not isinstance(claims, dict) or not isinstance(claims.get("expiresAt"), int):
         click.echo("this is no relay token", err=True)
-        raise SystemExit(1)
+        raise SystemExit(CHECK_FAILED)
     return claims
 
 

@@ -14,11 +14,11 @@ from urllib.parse import quote
 import click
 import httpx
 
-from gateway.errors import Unavailable
+from gateway.cli.answer import ANSWER_S_MAX, tell
+from gateway.cli.settings import read_text
 from gateway.replication.signature import canonical, sign
 from gateway.serve.clock import SystemClock
 
-ANSWER_S_MAX = 30.0
 NONCE_BYTES = 12  # 24 hex digits, as the clients that exist
 DEFAULT_GATEWAY = "http://127.0.0.1:8080"
 
@@ -52,10 +52,10 @@ def find_secret(secret: str | None, secret_file: Path | None, worker: str) -> st
     if secret is not None and secret_file is not None:
         raise click.UsageError("give --secret or --secret-file, not both")
     if secret_file is not None:
-        secret = secret_file.read_text("utf-8").strip()
+        secret = read_text(secret_file, "the secret file").strip()
     variable = "REGISTRATION" if worker == "default" else f"WORKERS_{re.sub('[^A-Z0-9]', '_', worker.upper())}"
     if secret is None and (path := os.environ.get(f"GATEWAY_{variable}_SECRET_FILE")):
-        secret = Path(path).read_text("utf-8").strip()
+        secret = read_text(Path(path), "the secret file").strip()
     return secret or os.environ.get(f"GATEWAY_{variable}_SECRET") or None
 
 
@@ -101,16 +101,9 @@ class Gateway:
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: object = None) -> None:
         """Send a request, print the answer, and end with the exit code that it means: 1 refused, 3 unavailable."""
-        content = None if body is None else canonical(body)
+        url, content = f"{self._url}{path}", None if body is None else canonical(body)
         sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
-        try:
-            answer = httpx.request(method, f"{self._url}{path}", content=content, headers=sent, timeout=ANSWER_S_MAX)
-        except (httpx.HTTPError, httpx.InvalidURL) as why:
-            raise Unavailable(f"{self._url} cannot be reached: {why}") from None
-        click.echo(answer.text)
-        if answer.status_code != 200:
-            click.echo(f"refused with status {answer.status_code}", err=True)
-            raise SystemExit(3 if answer.status_code >= 500 else 1)
+        tell(url, lambda: httpx.request(method, url, content=content, headers=sent, timeout=ANSWER_S_MAX))
 
 
 def relay_path(relay_key: str) -> str:

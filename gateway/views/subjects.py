@@ -84,6 +84,7 @@ class Gone:
 
 
 Subject = User | PushToken | NostrKey | Gone
+_FOLLOWED_BY = {"user": "TENANT/USERID", "token": "a push token", "nostr": "a key, 64 hex digits or an npub"}
 
 
 def subject_of(text: str, *, only_deleted: bool = False) -> Subject:
@@ -104,7 +105,7 @@ def subject_of(text: str, *, only_deleted: bool = False) -> Subject:
         case _ if text.startswith("npub1") and key:
             found = NostrKey(key, only_deleted)
         case "user" | "nostr" | "token":
-            raise SubjectUnclear(f"{kind}: is followed by TENANT/USERID, a push token, or a key in hex or as an npub")
+            raise SubjectUnclear(f"{kind}: is followed by {_FOLLOWED_BY[kind]}")
         case _ if re.fullmatch(r"[\w:.~%+/=-]{80,}", text) and not key:
             found = PushToken(text)  # FCM's tokens are 140 characters and more; nothing else that we know is so long
         case _:

@@ -91,3 +91,9 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
 
 def test_an_address_may_be_ipv6() -> None:
     assert host_and_port("[::1]:0") == ("::1", 0)
+
+
+@pytest.mark.parametrize("bind", ["", "8080", ":8080", "localhost", "[::1", "[]:80", "h:65536", "h:-1", "h:http"])
+def test_an_address_that_is_none_is_refused(bind: str) -> None:
+    with pytest.raises(ConfigInvalid, match="HOST:PORT"):
+        host_and_port(bind)

@@ -3,19 +3,16 @@
 Invariant: a backup reads the data directory and never writes to it, so it takes no lock.
 """
 
-import os
 from pathlib import Path
 
 import click
 
 from eventlog.disk import backup as copies
 from eventlog.disk.durable import RealDisk
-from gateway.cli.log.opening import DATA
+from eventlog.disk.store import LOG_DIRECTORY
+from gateway.cli.log.opening import DATA, JOBS, refuse_inside
 from gateway.errors import Unavailable
 
-JOBS = click.option(
-    "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
-)
 PLACE = click.Path(path_type=Path, file_okay=False)
 
 
@@ -38,6 +35,7 @@ def backup(directory: Path, *, data: Path, link: bool, with_keys: bool, jobs: in
       heliograph log backup /backup/heliograph --data data
       heliograph log backup /backup/heliograph --with-keys
     """
+    refuse_inside(data / LOG_DIRECTORY, directory, "DIRECTORY")
     try:
         done = copies.backup(
             RealDisk(), str(data), str(directory), link=link, with_keys=with_keys, jobs=jobs, progress=_say

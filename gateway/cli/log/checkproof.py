@@ -11,7 +11,7 @@ from eventlog.checkpoint import VerifierKey, parse_verifier_key
 from eventlog.errors import Corrupt
 from eventlog.proof import Unproven
 from eventlog.prooftext import Proven
-from gateway.cli.log.opening import CHECK_FAILED
+from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.log.show import describe
 
 

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from eventlog.disk.difference import Changed, Difference, Side, differences, open_side
-from gateway.cli.log.opening import CHECK_FAILED, no_log
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.log.opening import no_log
 from gateway.cli.log.show import describe
 
 

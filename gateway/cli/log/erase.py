@@ -77,7 +77,9 @@ def erase(data: Path, *, text: str, by: str, reason: str, only_deleted: bool, dr
 
 
 def refuse_names(subject: Subject, by: str, reason: str) -> None:
-    """Refuse words for the record that name the subject."""
+    """Refuse words for the record that say nobody, or name the subject."""
+    if not by.strip():
+        raise click.BadParameter("it says who asks, and stays in the log", param_hint="--by")
     if any(word.casefold() in f"{by}\n{reason}".casefold() for word in words(subject)):
         raise click.BadParameter("--by and --reason stay in the log for ever: they must not name the subject")
 

@@ -13,10 +13,10 @@ from rich.progress import Progress
 
 from eventlog.disk import archive
 from eventlog.disk.archive import Exists
-from eventlog.disk.store import KEY_DIRECTORY, KEY_FILE
+from eventlog.disk.store import KEY_DIRECTORY, KEY_FILE, LOG_DIRECTORY
 from eventlog.errors import Absent
 from eventlog.exchange import KEYS
-from gateway.cli.log.opening import DATA, no_log
+from gateway.cli.log.opening import DATA, JOBS, no_log, refuse_inside
 from gateway.errors import Unavailable
 
 STREAM = "-"
@@ -48,6 +48,9 @@ def export(file: str, data: Path, with_keys: bool) -> None:
         _export(data, sys.stdout.buffer, with_keys=with_keys)
         return
     target = Path(file)
+    refuse_inside(data / LOG_DIRECTORY, target, "FILE")
+    if target.is_dir():
+        raise click.BadParameter(f"{target} is a directory; name the file to write", param_hint="FILE")
     part = target.with_name(f"{target.name}.part")
     try:
         with open(part, "xb", opener=_private if with_keys else None) as out:
@@ -81,9 +84,7 @@ def _export(data: Path, out: IO[bytes], *, with_keys: bool) -> None:
 @click.command("import")
 @click.argument("file", metavar="FILE")
 @DATA
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
-)
+@JOBS
 def import_(file: str, data: Path, jobs: int) -> None:
     """Make a log from an exported file, and verify all of it before it counts.
 

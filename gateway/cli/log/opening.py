@@ -3,6 +3,7 @@
 Invariant: nothing here takes the log's lock or writes a file under the data directory.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,13 +19,15 @@ from eventlog.disk.store import LOG_DIRECTORY, read_origin
 from eventlog.origin import Origin
 from gateway.errors import Unavailable
 
-CHECK_FAILED = 1
 DATA = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data"),
     show_default=True,
     help="The data directory of the server.",
+)
+JOBS = click.option(
+    "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
 )
 
 
@@ -51,6 +54,14 @@ class Instant(Moment):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse, or fail with a sentence."""
         return (None, int(value)) if re.fullmatch(r"\d{1,19}", value) else (super().convert(value, param, ctx), None)
+
+
+def refuse_inside(directory: Path, path: Path, option: str) -> None:
+    """Refuse to write a file below a directory that is the log's own: click.BadParameter."""
+    if directory.resolve() in path.resolve().parents:
+        raise click.BadParameter(
+            f"it must be outside {directory}, where nothing is written but by the log", param_hint=option
+        )
 
 
 def no_log(data: Path) -> Unavailable:

@@ -16,13 +16,14 @@ from eventlog.disk.recovery import CHECKPOINT_FILE
 from eventlog.disk.segments import Segments
 from eventlog.disk.store import read_cosigned
 from eventlog.disk.tiles import read_tile, tile_from_leaves
-from eventlog.errors import Absent
+from eventlog.errors import Absent, Corrupt
 from eventlog.limits import CHECKPOINT_BYTES_MAX
 from eventlog.origin import Origin
 from eventlog.proof import Nodes, Unproven
 from eventlog.prooftext import AnyProof, Consistency, Inclusion
 from eventlog.tile import Tile
-from gateway.cli.log.opening import CHECK_FAILED, DATA, opened
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.log.opening import DATA, opened
 from gateway.errors import Unavailable
 
 
@@ -75,7 +76,10 @@ def _included(origin: Origin, segments: Segments, seq: int, *, payload: bool) ->
 
 def _grown(origin: Origin, segments: Segments, path: Path) -> AnyProof:
     old_note = path.read_bytes()
-    old = checkpoints.verify(old_note, origin.public_key)
+    try:
+        old = checkpoints.verify(old_note, origin.public_key)
+    except Corrupt as flaw:
+        raise flaw.at(str(path), 0) from None
     note, checkpoint = _checkpoint(origin, segments, old.size - 1)
     try:
         hashes = _nodes(segments, checkpoint.size).consistency(old.size)

@@ -15,7 +15,8 @@ from eventlog.disk.repair import Repaired, Unproven
 from eventlog.disk.repair import repair as made_good
 from eventlog.disk.store import LOCK_FILE
 from eventlog.errors import Corrupt, Locked
-from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.log.opening import DATA, no_log
 from gateway.errors import Unavailable
 
 

@@ -1,7 +1,6 @@
 """``heliograph log report``: what the log holds and whether it is whole, as one page to read, print and keep."""
 
 import base64
-import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +17,8 @@ from eventlog.disk.segments import SegmentFile, Segments
 from eventlog.disk.store import LOG_DIRECTORY
 from eventlog.errors import Absent, Corrupt
 from eventlog.origin import Origin
-from gateway.cli.log.opening import DATA, opened, time_text
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.log.opening import DATA, JOBS, opened, refuse_inside, time_text
 from gateway.cli.log.page import Part, Row, Table, page, timeline
 from gateway.cli.log.tally import DELIVERED, Tally
 from gateway.errors import Unavailable
@@ -29,9 +29,7 @@ ROWS_MAX = 100  # of a table whose length grows with the log; what is beyond is 
 @click.command()
 @DATA
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The HTML file to write.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
-)
+@JOBS
 @click.option("--no-verify", is_flag=True, help="Leave the audit out, and say so.")
 def report(data: Path, out: Path, jobs: int, no_verify: bool) -> None:
     """Write a report of the log as one printable page.
@@ -44,8 +42,7 @@ def report(data: Path, out: Path, jobs: int, no_verify: bool) -> None:
     Examples:
       heliograph log report --out report.html
     """
-    if data.resolve() in out.resolve().parents:
-        raise click.BadParameter("--out names a file outside the data directory: a report writes nothing there")
+    refuse_inside(data, out, "--out")
     with opened(data) as (origin, segments):
         found = None if no_verify else _audited(data, jobs)
         tally, unread = _tallied(segments)
@@ -64,7 +61,7 @@ def report(data: Path, out: Path, jobs: int, no_verify: bool) -> None:
         out.write_text(page(f"Log {origin.name}", facts, parts, made), "utf-8")
     click.echo(f"written: {out}")
     if unread or (found is not None and found.findings):
-        raise SystemExit(1)
+        raise SystemExit(CHECK_FAILED)
 
 
 def _audited(data: Path, jobs: int) -> audit.Report | None:

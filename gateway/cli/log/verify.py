@@ -1,6 +1,5 @@
 """``heliograph log verify``: every record there as it was written, or the file and byte where not."""
 
-import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,8 @@ from eventlog.disk.viewcheck import Checked, check_views
 from eventlog.errors import Absent, Corrupt
 from eventlog.limits import CHECKPOINT_BYTES_MAX
 from eventlog.origin import Origin
-from gateway.cli.log.opening import CHECK_FAILED, DATA, no_log, opened
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.log.opening import DATA, JOBS, no_log, opened, refuse_inside
 from gateway.errors import Unavailable
 from gateway.facts import refuse_unknown
 
@@ -29,9 +29,7 @@ _KEPT_BYTES_MAX = 4 * CHECKPOINT_BYTES_MAX  # a proof has a checkpoint in it, an
 @click.command()
 @DATA
 @click.option("--level", type=click.Choice(["crc", "audit"]), default="audit", show_default=True, help="How deep.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Processes. [default: one a core]"
-)
+@JOBS
 @click.option(
     "--against",
     "kept",
@@ -68,8 +66,8 @@ def verify(*, data: Path, level: str, jobs: int, kept: tuple[Path, ...], resume:
       heliograph log verify --resume /tmp/audit.state
       heliograph log verify --views
     """
-    if resume is not None and data.resolve() in resume.resolve().parents:
-        raise click.BadParameter("--resume names a file outside the data directory: an audit writes nothing there")
+    if resume is not None:
+        refuse_inside(data, resume, "--resume")
     checkpoints_kept, refused = _kept(kept, _origin(data) if kept else None)
     report = _report(data, level, jobs, checkpoints_kept, resume)
     _tell(report, refused, level)

@@ -149,6 +149,8 @@ async def ask(data: Path, request: Mapping[str, Any]) -> Any:
             data_back = b""
             async for some in stream:
                 data_back += some
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise Unavailable(f"no server runs on {data}: nobody listens on {path}") from error
     except (OSError, trio.BrokenResourceError) as error:
         raise Unavailable(f"the server does not answer on {path}: {error}") from error
     try:

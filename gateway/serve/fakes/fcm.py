@@ -114,6 +114,8 @@ class Fake:
         name, _, times = spec.partition(":")
         if name and name not in FAILURES:
             raise ValueError(f"{name!r} is none of {', '.join(FAILURES)}")
+        if times and not times.isdecimal():
+            raise ValueError(f"{times!r} is no number of times")
         self.failing, self.failing_left = name, int(times) if times else -1
 
     def reply(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:

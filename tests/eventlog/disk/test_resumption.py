@@ -84,16 +84,22 @@ async def test_a_segment_that_was_changed_since_is_read_again(data: Path, walked
     assert 40 in walked  # damage is never taken over
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [b"", b"rubbish\n", b"00000000 {}\n", b'a505df1b {"format":"another"}\n'],
-)
-async def test_a_file_that_is_no_audits_is_not_believed(data: Path, walked: list[int], spoil: bytes) -> None:
+@pytest.mark.parametrize("spoil", [b"", b'a505df1b {"format":"heliograph-audit/1"}\n'])
+async def test_a_file_that_holds_no_whole_line_is_begun_anew(data: Path, walked: list[int], spoil: bytes) -> None:
     (data.parent / "state").write_bytes(spoil)
     report = audit(data)
     assert walked == [0, 20, 40, 60, 80]
     assert [note.what for note in report.notes] == ["nothing was taken over from it: it is not what an audit leaves"]
     assert audit(data).resumed == 4
+
+
+@pytest.mark.parametrize("content", [b"rubbish\n", b"00000000 {}\n", b'a505df1b {"format":"another"}\n', bytes(99)])
+async def test_a_file_that_no_audit_left_is_not_overwritten(data: Path, content: bytes) -> None:
+    state = data.parent / "state"
+    state.write_bytes(content)
+    with pytest.raises(FileExistsError):
+        audit(data)
+    assert state.read_bytes() == content
 
 
 async def test_a_line_that_was_cut_off_or_changed_ends_what_is_believed(data: Path, walked: list[int]) -> None:

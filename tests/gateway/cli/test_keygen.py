@@ -27,6 +27,10 @@ def test_the_text_holds_both_keys_on_one_line_too() -> None:
     assert "https://a.example.com/.well-known/takos-push.json" in text
 
 
+def test_a_name_that_no_instance_can_have_is_a_usage_error() -> None:
+    assert CliRunner().invoke(command, ["--instance", "localhost"]).exit_code == 2
+
+
 def test_files_are_private_and_never_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "keys"
     assert CliRunner().invoke(command, ["--out", str(out)]).exit_code == 0

@@ -1,5 +1,6 @@
 """What `heliograph` says of itself, and what its exit codes mean."""
 
+import errno
 import importlib
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def test_a_wrong_call_exits_2_and_says_what_was_wrong(
         (Locked("data/LOCK", 4711), 3),
         (Corrupt("x"), 3),
         (FactUnknown("x"), 3),
+        (PermissionError(errno.EACCES, "Permission denied", "report.html"), 3),
+        (OSError(errno.ENOSPC, "No space left on device"), 3),
+        (OSError(errno.EBADF, "Bad file descriptor"), None),
         (ExceptionGroup("", [ExceptionGroup("", [Unavailable("x")])]), 3),
         (AssertionError("a bug of ours"), None),
         (ExceptionGroup("", [Unavailable("x"), KeyError("a bug of ours")]), None),

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from gateway.cli.replicating import filter_of, hashed, own_relay, run
+from gateway.cli.replicating import at_url, filter_of, hashed, own_relay, run
 from gateway.client.line import LineLost
 from gateway.client.station import RequestRefused
 from gateway.errors import ApiRefused, Unavailable
@@ -13,6 +13,12 @@ from tests.worker import relay_id
 async def test_the_gateways_own_relay_is_found_from_its_url() -> None:
     assert await own_relay("http://127.0.0.1:8080/").url() == "ws://127.0.0.1:8080/relay"
     assert await own_relay("https://gw.example").url() == "wss://gw.example/relay"
+
+
+def test_a_url_of_no_relay_is_a_usage_error() -> None:
+    for url in ("nonsense", "http://127.0.0.1:8080", ""):
+        with pytest.raises(click.UsageError, match="ws://"):
+            at_url(url, "other")
 
 
 def test_a_filter_is_an_object_and_nothing_else() -> None:

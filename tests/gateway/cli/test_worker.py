@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from gateway.cli import relay, token
 from gateway.cli.worker import Gateway, find_secret, relay_path
+from gateway.errors import ConfigInvalid
 from tests.worker import exit_code
 
 
@@ -34,6 +35,14 @@ def test_the_environment_may_name_a_file(monkeypatch, tmp_path):
     (tmp_path / "secret").write_text("from a file\n")
     monkeypatch.setenv("GATEWAY_REGISTRATION_SECRET_FILE", str(tmp_path / "secret"))
     assert find_secret(None, None, "default") == "from a file"
+
+
+def test_a_secret_file_that_is_not_there_or_no_text_is_named(monkeypatch, tmp_path):
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    for name in ("nowhere", "bytes"):
+        monkeypatch.setenv("GATEWAY_REGISTRATION_SECRET_FILE", str(tmp_path / name))
+        with pytest.raises(ConfigInvalid, match=name):
+            find_secret(None, None, "default")
 
 
 def test_two_secrets_are_one_too_many(tmp_path):

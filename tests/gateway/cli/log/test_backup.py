@@ -31,6 +31,15 @@ async def test_without_keys_it_says_what_a_restore_will_need(data: Path) -> None
     assert run("restore", copy, "--data", str(data / "new"), "--keys", keys, "--jobs", "1").exit_code == 0
 
 
+async def test_neither_a_backup_nor_an_export_goes_among_the_logs_own_files(data: Path) -> None:
+    before = sorted((data / "log").rglob("*"))
+    for words in (["backup", str(data / "log" / "copy")], ["export", str(data / "log" / "log.tar")]):
+        refused = run(*words, "--data", str(data))
+        assert refused.exit_code == 2
+        assert "must be outside" in refused.output
+    assert sorted((data / "log").rglob("*")) == before
+
+
 def test_no_log_is_refused_in_a_sentence(tmp_path: Path) -> None:
     refused = run("backup", str(tmp_path / "copy"), "--data", str(tmp_path))
     assert refused.exception is not None

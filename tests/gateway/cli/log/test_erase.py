@@ -14,16 +14,26 @@ from tests.gateway.cli.log.calls import run
 KEY = "ab" * 32
 
 
-@pytest.mark.parametrize("subject", ["alice", "user:alice", "nostr:alice", KEY])
-def test_an_unclear_subject_is_asked_back(tmp_path: Path, subject: str) -> None:
+@pytest.mark.parametrize(
+    ("subject", "says"),
+    [
+        ("alice", "user:TENANT/USERID, token:PUSH-TOKEN or nostr:PUBKEY"),
+        (KEY, "user:TENANT/USERID, token:PUSH-TOKEN or nostr:PUBKEY"),
+        ("user:alice", "user: is followed by TENANT/USERID"),
+        ("token:", "token: is followed by a push token"),
+        ("nostr:alice", "nostr: is followed by a key"),
+    ],
+)
+def test_an_unclear_subject_is_asked_back(tmp_path: Path, subject: str, says: str) -> None:
     result = run("erase", "--data", str(tmp_path), "--subject", subject, "--by", "me")
     assert result.exit_code == 2
-    assert "user:TENANT/USERID" in result.output or "is followed by" in result.output
+    assert says in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_erased_for_nobody(tmp_path: Path) -> None:
     assert run("erase", "--data", str(tmp_path), "--subject", "token:x").exit_code == 2
+    assert run("erase", "--data", str(tmp_path), "--subject", "token:x", "--by", " ").exit_code == 2
 
 
 def test_where_there_is_no_log_none_is_made(tmp_path: Path) -> None:
