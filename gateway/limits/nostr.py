@@ -62,7 +62,8 @@ PLUGIN_LINE_BYTES_MAX = 65_536
 """One answer of a write policy: an id and a sentence. A longer one is taken for a failure."""
 
 PLUGIN_RESTART_S = 1.0
-"""A write policy that failed is not asked again before this time: a crash at start must not cost a process an event."""
+"""A write policy that failed before it answered anything is not started again before this time: a crash at start must
+not cost a process an event. One that has answered is started again at once. Failures are told of as often at most."""
 
 REPOST_CHARS_MAX = 65_536
 """A repost's content that is read as JSON, to see whether what it carries is protected; a longer one is refused."""

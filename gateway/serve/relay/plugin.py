@@ -28,7 +28,7 @@ class Ruling(msgspec.Struct, frozen=True):
 
     id: str
     action: str
-    msg: str = ""
+    msg: str | None = None
 
 
 _decode = msgspec.json.Decoder(Ruling).decode
@@ -43,7 +43,8 @@ class Plugin:
         self._process: trio.Process | None = None
         self._rest = b""
         self._version = 0.0
-        self._failed_at = float("-inf")
+        self._answered = False  # since it was started
+        self._failed_at = self._told_at = float("-inf")  # before it answered anything; and when a failure was told of
 
     async def ask(self, event: Event, peer: str, now_ms: int) -> tuple[bool, str] | None:
         """Give None where the event may be stored, else what its sender is told: (accepted, reason).
@@ -86,6 +87,7 @@ class Plugin:
             ruling = _decode(await self._line(process))
         if ruling.id != event_id:
             raise ValueError("the answer is about another event")
+        self._answered = True
         return ruling
 
     async def _running(self) -> trio.Process:
@@ -94,7 +96,7 @@ class Plugin:
         if self._process is None:
             if trio.current_time() - self._failed_at < PLUGIN_RESTART_S:
                 raise OSError("it failed a moment ago")
-            self._version = self._modified()
+            self._version, self._answered = self._modified(), False
             self._process = await trio.lowlevel.open_process(
                 ["/bin/sh", "-c", self._command],
                 stdin=subprocess.PIPE,
@@ -123,8 +125,12 @@ class Plugin:
         return line
 
     def _fail(self, error: BaseException) -> None:
-        if trio.current_time() - self._failed_at >= PLUGIN_RESTART_S:
-            self._failed_at = trio.current_time()
+        """Tell of a failure; a process that failed without having answered rests, any other is started anew at once."""
+        now_s = trio.current_time()
+        if not self._answered and now_s - self._failed_at >= PLUGIN_RESTART_S:
+            self._failed_at = now_s
+        if now_s - self._told_at >= PLUGIN_RESTART_S:
+            self._told_at = now_s
             reason = "it took too long" if isinstance(error, trio.TooSlowError) else str(error)
             structlog.get_logger().error("write policy failed", command=self._command, error=reason)
 

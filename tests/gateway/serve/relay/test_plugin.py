@@ -41,6 +41,7 @@ async def ask(plugin: Plugin, event: Event) -> tuple[bool, str] | None:
         ('"action": "accept", "msg": ""', None),
         ('"action": "reject", "msg": "blocked: not on the list"', (False, "blocked: not on the list")),
         ('"action": "reject", "msg": "no"', (False, "blocked: no")),
+        ('"action": "reject", "msg": None', (False, "blocked: this relay's policy does not take it")),
         ('"action": "shadowReject"', (True, "")),
         ('"action": "later"', (False, "error: the write policy gave no answer that is known")),
     ],
@@ -77,6 +78,16 @@ async def test_one_that_fails_lets_nothing_pass_and_is_started_anew_later(
         assert plugin._process is None
     monkeypatch.setattr(module, "PLUGIN_RESTART_S", 0.0)
     plugin._command = script(tmp_path, ANSWER.format(rest='"action": "accept"'))
+    assert await ask(plugin, signed()) is None
+    await plugin.end()
+
+
+async def test_one_that_crashes_over_an_event_lets_the_next_pass(tmp_path: Path) -> None:
+    crash = 'if asked["event"]["content"] == "crash": sys.exit(1)\n    '
+    plugin = Plugin(script(tmp_path, crash + ANSWER.format(rest='"action": "accept"')), 60)
+    for _ in range(2):
+        assert await ask(plugin, signed()) is None
+        assert await ask(plugin, signed(content="crash")) == (False, SILENT)
     assert await ask(plugin, signed()) is None
     await plugin.end()
 
