@@ -179,11 +179,11 @@ def _slowly(text: str) -> ClientMessage:
 
 
 def _event(frame: list[Any], text: str) -> ClientMessage:
-    if len(frame) != 2 or not isinstance(frame[1], dict):
+    fields = frame[1] if len(frame) > 1 else None
+    if isinstance(fields, dict) and "relayID" in fields:
+        return Replication(text, "")  # behind its row may stand options, which are the mirror's to read
+    if len(frame) != 2 or not isinstance(fields, dict):
         return Malformed(NOTICE_NO_EVENT)
-    fields = frame[1]
-    if "relayID" in fields:
-        return Replication(text, "")
     return _converted(fields)
 
 

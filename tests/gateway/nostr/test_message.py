@@ -105,6 +105,7 @@ def test_a_frame_is_replication_iff_it_carries_a_relay_id() -> None:
     for frame in (
         ["EVENT", {"id": "0" * 64, "relayID": "1" * 64}],
         ["EVENT", {**signed_fields(), "relayID": None}],
+        ["EVENT", {"id": "0" * 64, "relayID": "1" * 64}, {"receipts": True}],
         ["REQ", "x", {"kinds": [1]}, {"relayID": "1" * 64}],
         ["REQ", "x", {"#relay": ["1" * 64]}],
     ):
