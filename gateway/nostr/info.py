@@ -1,8 +1,7 @@
 """The relay information document (NIP-11): the truth of the configuration, and nothing else.
 
 Invariant: a limit is shown exactly where it is enforced, a NIP only if this release does it and the configuration has
-not switched it off (`NIPS` is the one place that says so). This module must not know HTTP: it returns bytes and the
-headers that NIP-11 demands with them.
+not switched it off (`NIPS` is the one place that says so). This module must not know HTTP.
 """
 
 from collections.abc import Callable
@@ -15,14 +14,6 @@ from gateway.limits.nostr import FILTER_VALUES_MAX
 from gateway.negentropy import VERSION
 from gateway.nostr.reader import WRAPS
 from gateway.nostr.rules import rules_of
-
-MEDIA_TYPE = "application/nostr+json"
-HEADERS = {
-    "Content-Type": MEDIA_TYPE,
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Allow-Methods": "GET, OPTIONS",
-}
 
 
 def _always(limits: Relay) -> bool:
@@ -89,9 +80,14 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
             "software": "heliograph",
             "version": version,
             **({"negentropy": VERSION - 0x60} if limits.compare_events_max else {}),
-            "limitation": _limitation(limits, restricted=relay.restricted or rules_of(limits.policy).is_selective),
+            "limitation": _limitation(limits, restricted=relay.restricted or _is_selective(limits)),
         }
     )
+
+
+def _is_selective(limits: Relay) -> bool:
+    """Whether writing has a condition that a writer should know of beforehand; NIP-11 counts work among these."""
+    return rules_of(limits.policy).is_selective or limits.min_pow_difficulty > 0
 
 
 def _limitation(limits: Relay, *, restricted: bool) -> dict[str, int | bool]:

@@ -19,7 +19,8 @@ Network = IPv4Network | IPv6Network
 
 FROM_ANYBODY = frozenset({10_002, 10_050, VANISH})
 """Kinds that a list of keys does not keep out: where somebody's events and messages are to be sought (NIP-65, 17), and
-a request to vanish (NIP-62), which also those may make who may write no longer."""
+a request to vanish (NIP-62), which also those may make who may write no longer. That one no list of kinds keeps out
+either, save one that blocks it by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Rules:
             return f"blocked: kind {event.kind} is not wanted here"
         if self.allow_keys and event.pubkey not in self.allow_keys and event.kind not in FROM_ANYBODY:
             return "restricted: only keys on a list may write here"
-        if self.allow_kinds and event.kind not in self.allow_kinds:
+        if self.allow_kinds and event.kind not in self.allow_kinds and event.kind != VANISH:
             return f"restricted: kind {event.kind} is not among those that are taken here"
         return self.address_refusal(address)
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.config import Policy, Relay
-from gateway.nostr.info import HEADERS, Presentation, document, supported_nips
+from gateway.nostr.info import Presentation, document, supported_nips
 
 SHOWN = {
     "message_bytes_max": "max_message_length",
@@ -82,17 +82,11 @@ def test_a_nip_is_named_exactly_while_the_configuration_does_it(limits: Relay, n
     assert (nip in supported_nips(limits)) is shown
 
 
-def test_an_allow_list_is_a_restriction_that_is_shown() -> None:
+def test_an_allow_list_and_work_that_is_wanted_are_restrictions_that_are_shown() -> None:
+    shown = json.loads(document(Relay(min_pow_difficulty=1), Presentation("r"), "1.0"))
+    assert shown["limitation"]["restricted_writes"] is True
     for policy in (Policy(allow_kinds=(1,)), Policy(allow_keys=("0" * 64,)), Policy(allow_addresses=("::1",))):
         shown = json.loads(document(Relay(policy=policy), Presentation("r"), "1.0"))
         assert shown["limitation"]["restricted_writes"] is True
     shown = json.loads(document(Relay(policy=Policy(block_kinds=(1,))), Presentation("r"), "1.0"))
     assert shown["limitation"]["restricted_writes"] is False
-
-
-def test_a_browser_may_read_it_from_anywhere() -> None:
-    assert {name for name in HEADERS if name.startswith("Access-Control-Allow")} == {
-        "Access-Control-Allow-Origin",
-        "Access-Control-Allow-Headers",
-        "Access-Control-Allow-Methods",
-    }

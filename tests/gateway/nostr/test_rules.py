@@ -51,4 +51,5 @@ def test_relay_lists_and_requests_to_vanish_are_kept_out_by_no_list_of_keys_but_
     event = signed(kind=kind)
     assert rules_of(Policy(allow_keys=(B,))).refusal(event, "") is None
     assert rules_of(Policy(allow_keys=(B,), block_keys=(event.pubkey,))).refusal(event, "") is not None
-    assert rules_of(Policy(allow_kinds=(1,))).refusal(event, "") is not None
+    assert (rules_of(Policy(allow_kinds=(1,))).refusal(event, "") is None) is (kind == 62)
+    assert rules_of(Policy(block_kinds=(kind,))).refusal(event, "") is not None
