@@ -27,7 +27,7 @@ from gateway.serve.status import Status
 NOSTR_JSON = "application/nostr+json"
 NOSTR_CORS = {  # NIP-11 asks for all three
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Headers": "*, Authorization",  # which no star stands for (Fetch): NIP-86 sends it
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
 }
 CONSOLE_TYPES = {
@@ -148,7 +148,7 @@ def relay_documents(app: QuartTrio, describe: Callable[[str], bytes | None]) -> 
     async def document() -> Response | None:
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             return None
-        wanted = NOSTR_JSON in request.headers.get("Accept", "")
+        wanted = NOSTR_JSON in request.headers.get("Accept", "").lower()
         asked = wanted or request.headers.get("Access-Control-Request-Method") is not None
         found = describe(request.path) if asked or request.url_rule is None else None
         if found is None:

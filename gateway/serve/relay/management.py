@@ -1,8 +1,9 @@
 """The management of relays over HTTP (NIP-86): on a relay's own URL, signed by an admin (NIP-98).
 
 Invariant: whatever changes is a fact in the log before it is answered, with the admin's key; without a good signature
-of an admin nothing is told or changed (401). A signed request is taken once. This module must not know what the lists
-do: `gateway.nostr.rules` does.
+of an admin nothing is told or changed (401). A signed change is made once; a question may be asked again while its
+signature is fresh, since two of one second are one event. This module must not know what the lists do:
+`gateway.nostr.rules` does.
 """
 
 from collections.abc import Callable
@@ -79,7 +80,6 @@ class ManagementService:
             raise NostrRefused("restricted: this key is no admin's")
         if event.id in self._used:
             raise NostrRefused("invalid: this event was used before")
-        self._used[event.id] = True
         return event
 
     async def _carry_out(self, relay_key: str, admin: Event, call: Call) -> object:
@@ -88,6 +88,7 @@ class ManagementService:
         if call.method not in CHANGES:
             return METHODS
         value, reason = change_of(call)
+        self._used[admin.id] = True
         if CHANGES[call.method].onto and self._view.count(relay_key) >= MODERATION_ENTRIES_MAX:
             raise NostrRefused(f"rate-limited: a relay's lists hold at most {MODERATION_ENTRIES_MAX} entries")
         fact = Moderated(relay_key, bytes.fromhex(admin.pubkey), call.method, value, reason)

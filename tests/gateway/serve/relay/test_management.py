@@ -99,9 +99,26 @@ async def test_without_an_admins_fresh_signature_nothing_is_told() -> None:
         body = json.dumps({"method": "supportedmethods", "params": []}).encode()
         once = signature(admin.url, body, ALICE, 0)
         assert (await admin.post("supportedmethods", header=once)).status_code == 200
-        assert (await admin.post("supportedmethods", header=once)).status_code == 401
         elsewhere = signature("https://other.example/relay", body, ALICE, 0)
         assert (await admin.post("supportedmethods", header=elsewhere)).status_code == 401
+
+
+async def test_a_signed_change_is_made_once_and_a_question_answered_as_often_as_it_is_asked() -> None:
+    async with running(ADMINS) as server:
+        admin = Admin(server)
+        for call, repeated in ((("listbannedpubkeys",), 200), (("banpubkey", pubkey(BOB)), 401)):
+            body = json.dumps({"method": call[0], "params": list(call[1:])}).encode()
+            once = signature(admin.url, body, ALICE, 0)
+            assert (await admin.post(*call, header=once)).status_code == 200
+            assert (await admin.post(*call, header=once)).status_code == repeated
+
+
+async def test_a_page_elsewhere_may_send_its_signature() -> None:
+    async with running(ADMINS) as server, httpx.AsyncClient(timeout=30) as client:
+        asked = {"Origin": "https://admin.example", "Access-Control-Request-Method": "POST"}
+        answer = await client.options(f"{server.url}/relay", headers=asked)
+        # Fetch: a star stands for every header but this one.
+        assert {"*", "Authorization"} <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
 
 
 async def test_what_cannot_be_done_is_an_error_that_says_so() -> None:
