@@ -106,9 +106,9 @@ class TokensView(TableView):
         return Issued(*row) if row else None
 
     def has_issued(self, relay_key: str) -> bool:
-        """Tell whether any token of a relay is remembered."""
-        row = self.db.execute("SELECT 1 FROM issued WHERE relay_key = ? LIMIT 1", (relay_key,)).fetchone()
-        return row is not None
+        """Tell whether a token is remembered that somebody asked for: those in its owner's URLs begin at 0."""
+        query = "SELECT 1 FROM issued WHERE relay_key = ? AND sequence > 0 LIMIT 1"
+        return self.db.execute(query, (relay_key,)).fetchone() is not None
 
     def issuers(self, relay_key: str, subject: str) -> set[str]:
         """Name the workers that asked for a subject's tokens."""

@@ -81,6 +81,8 @@ class TokenDesk:
     async def refresh(self, worker: str, asked: Refresh) -> Minted:
         """Give a token in the place of one that is still good: same subject and scope; ApiRefused 400, 403, 409."""
         async with self.inflight.hold(*self._keys(worker, asked.relay_key, asked.once)):
+            if self._relays.relay(asked.relay_key) is None:
+                raise ApiRefused(400, "no-active-token")  # what refreshes are told: a relay that is gone has none
             self._owned(worker, asked.relay_key)
             self._unused(worker, asked.once)
             held = self._good(asked)
@@ -164,7 +166,9 @@ class TokenDesk:
 
     def _good(self, asked: Refresh) -> Claims:
         """Give the claims of a token that may be refreshed; ApiRefused 400 with the first reason."""
-        if not self._tokens.has_issued(asked.relay_key):
+        issued = self._tokens.issued(token_hash(asked.token))
+        is_known = issued is not None and issued.relay_key == asked.relay_key
+        if not is_known and not self._tokens.has_issued(asked.relay_key):
             raise ApiRefused(400, "no-active-token")
         try:
             claims = open_token(self._key, asked.token)
@@ -176,7 +180,7 @@ class TokenDesk:
             raise ApiRefused(400, "token-expired")
         if self._tokens.revoked(claims.relay_key, claims.subject, claims.sequence):
             raise ApiRefused(400, "token-revoked")
-        if self._tokens.issued(token_hash(asked.token)) is None:  # made by this key, but not in this log
+        if not is_known:  # made by this key, but not in this log
             raise ApiRefused(400, "no-active-token")
         return claims
 

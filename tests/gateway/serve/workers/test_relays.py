@@ -334,7 +334,8 @@ async def test_each_refusal_of_a_token_request_has_its_status_and_text():
             ("issue", {"relayKey": KEY, "relayAuthToken": "a", "token": "t"}, "unexpected key: token"),
             ("refresh", {"relayKey": KEY}, "relayKey and token are required"),
             ("refresh", {"token": "t"}, "relayKey and token are required"),
-            ("refresh", {"relayKey": OTHER, "token": "t"}, "relay-not-registered"),
+            ("refresh", {"relayKey": KEY, "token": "t"}, "no-active-token"),
+            ("refresh", {"relayKey": OTHER, "token": "t"}, "no-active-token"),
             ("revoke", {"reason": "x"}, "relayKey is required"),
             ("revoke", {"relayKey": OTHER}, "relay-not-registered"),
         ):

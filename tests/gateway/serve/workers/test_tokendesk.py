@@ -128,13 +128,16 @@ async def test_each_refusal_of_a_refresh_has_its_text():
     async with desk() as at:
         foreign = mint(KEY, Claims(at.clock.now_ms() + 5, 0, None, "x", RELAY, "relay-access", 1))
         assert await refused(at.refresh, foreign) == (400, "no-active-token")
+        own = await at.desk.own("w", RELAY, at.clock.now_ms())
+        assert own is not None
+        assert await refused(at.refresh, "garbage") == (400, "no-active-token"), "nobody asked for those in its URLs"
         token = (await at.issue(pubkey=ALICE, ttl=10)).token
         assert await refused(at.refresh, "garbage") == (400, "token-invalid")
         assert await refused(at.refresh, foreign) == (400, "no-active-token")
         assert await refused(at.refresh, token, OTHER) == (400, "no-active-token")
         await at.issue(OTHER)
         assert await refused(at.refresh, token, OTHER) == (400, "token-mismatch")
-        assert await refused(at.refresh, token, "cc" * 32) == (400, "relay-not-registered")
+        assert await refused(at.refresh, token, "cc" * 32) == (400, "no-active-token")
         assert await refused(at.refresh, token, worker="v") == (403, "this relay belongs to another worker")
         await at.revoke(pubkey=ALICE)
         assert await refused(at.refresh, token) == (400, "token-revoked")
