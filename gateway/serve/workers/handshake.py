@@ -22,7 +22,7 @@ from gateway.serve.metrics import Metrics
 from gateway.views.relays import RelaysView
 from gateway.views.tokens import TokensView
 
-DISABLED = "disabled"
+DISABLED, RATE_LIMITED = "disabled", "rate-limited"
 
 
 class Line(Protocol):
@@ -55,9 +55,11 @@ class Handshakes:
         try:
             return self._judge(socket)
         except SocketRefused as refused:
-            self._metrics.replication_frames.labels("HANDSHAKE", "rejected", refused.metric).inc()
-            if refused.metric != DISABLED and self._attempts.failed(socket.peer, self._clock.now_ms()):
-                raise SocketRefused(4429, "Too many invalid attempts", "rate-limited") from refused
+            cut_short = refused.metric != DISABLED and self._attempts.failed(socket.peer, self._clock.now_ms())
+            reason = RATE_LIMITED if cut_short else refused.metric
+            self._metrics.replication_frames.labels("HANDSHAKE", "rejected", reason).inc()
+            if cut_short:
+                raise SocketRefused(4429, "Too many invalid attempts", RATE_LIMITED) from refused
             raise
 
     def _judge(self, socket: Line) -> Grant:

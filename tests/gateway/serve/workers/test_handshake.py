@@ -157,6 +157,8 @@ async def test_after_twenty_failures_further_ones_are_cut_short_and_a_good_token
             assert await outcome(f"{gateway.ws_url}/mirror/short?token=garbage") == (4403, "Invalid token")
         for path in ("mirror/short?token=garbage", "unknown", "mirror/"):
             assert await outcome(f"{gateway.ws_url}/{path}") == (4429, "Too many invalid attempts")
+        label = 'frame="HANDSHAKE",outcome="rejected",reason="rate-limited"'
+        assert f"gateway_replication_frames_total{{{label}}} 3.0" in (await worker.client.get("/metrics")).text
         assert await outcome(f"{gateway.ws_url}/mirror/short?token={token}") == OPEN
         assert await outcome(f"{gateway.ws_url}/relay") == OPEN
         clock.advance(120)
