@@ -127,7 +127,7 @@ class Log:
         *,
         queue_records_max: int = QUEUE_RECORDS_MAX,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
-        hop: Hop = in_thread,
+        hop: Hop | None = None,
     ) -> None:
         self.origin = store.origin.name
         self.public_key = store.origin.public_key
@@ -137,7 +137,7 @@ class Log:
         self.store = store
         self.torn: TornTail | None = store.torn
         self._durable_size, self._root = store.tree.size, store.tree.root()
-        self._hop, self._now_ns = hop, now_ns
+        self._hop, self._writers_hop, self._now_ns = hop or in_thread, hop, now_ns
         self._records_max, self._bytes_max = queue_records_max, queue_bytes_max
         self.term = 0  # how often it was reopened
         self.reopenings_failed = 0  # tries that came to nothing, ever; `failure` tells of the last
@@ -154,7 +154,7 @@ class Log:
             self._publish,
             records_max=self._records_max,
             bytes_max=self._bytes_max,
-            hop=self._hop,
+            hop=self._writers_hop,
         )
 
     def _tell_torn(self) -> None:
@@ -414,7 +414,7 @@ def open_log(
     queue_records_max: int = QUEUE_RECORDS_MAX,
     queue_bytes_max: int = QUEUE_BYTES_MAX,
     disk: Disk | None = None,
-    hop: Hop = in_thread,
+    hop: Hop | None = None,
 ) -> Log:
     """Open the log under a data directory, making or recovering it first; blocks while it scans the last segment.
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import trio
 
 from eventlog import frame as frames
+from eventlog.disk.ownthread import OwnThread
 from eventlog.disk.store import Store
 from eventlog.errors import LogClosed, LogFailed, LogFull
 from eventlog.limits import CHECKPOINT_S, FRAME_BYTES_MAX, FRAME_RECORDS_MAX
@@ -89,12 +90,12 @@ class Writer:
         *,
         records_max: int,
         bytes_max: int,
-        hop: Hop = in_thread,
+        hop: Hop | None = None,
     ) -> None:
         self.store = store
         self.next_seq = self.durable_size = store.tree.size
         self.failure: LogFailed | None = None
-        self._now_ns, self._publish, self._hop = now_ns, publish, hop
+        self._now_ns, self._publish, self._hop = now_ns, publish, hop or OwnThread()
         self._records_max, self._bytes_max = records_max, bytes_max
         self._waiting: deque[Batch] = deque()  # taken from the left; the last one is open for joining
         self._taken: Batch | None = None
