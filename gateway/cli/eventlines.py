@@ -4,6 +4,7 @@ The files are strfry's (``strfry export``, ``strfry import``). Invariant: memory
 events there are; killed at any time, a call with the same ``--cursor`` goes on where the last one stood.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import click
 import trio
 
+from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.nostrkey import identity_of, nostr_key_option
 from gateway.cli.replicating import at_url, cursor_option, filter_of, own_relay, progress, publish_lines, run, say
 from gateway.cli.rowfile import RowFile
 from gateway.cli.worker import DEFAULT_GATEWAY
@@ -18,13 +21,13 @@ from gateway.client.behaviour import back_off_ms
 from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
-from gateway.client.station import open_station
 from gateway.client.syncing import TRIES_MAX, Side, pages
 
 
 def of_a_relay(wrapped: Any) -> Any:
     """The arguments that both take: which relay, and where the place is kept."""
     for option in (
+        nostr_key_option,
         cursor_option,
         click.option(
             "--gateway", default=DEFAULT_GATEWAY, show_default=True, metavar="URL", help="Whose own relay, without URL."
@@ -44,7 +47,13 @@ def of_a_relay(wrapped: Any) -> Any:
 )
 @of_a_relay
 def export(
-    *, url: str | None, filter_text: str | None, out: Path | None, cursor_path: Path | None, gateway: str
+    *,
+    url: str | None,
+    filter_text: str | None,
+    out: Path | None,
+    cursor_path: Path | None,
+    gateway: str,
+    nostr_key_file: Path | None,
 ) -> None:
     """Write a relay's stored events as JSON lines, the newest first.
 
@@ -61,7 +70,7 @@ def export(
     except ValueError:
         raise click.UsageError(f"{cursor_path} is no cursor of an export") from None
     try:
-        run(partial(_export, _side(url, gateway), paging, file))
+        run(partial(_export, _side(url, gateway, nostr_key_file), paging, file))
     finally:
         file.close()
         click.echo(f"{file.rows} events", err=True)
@@ -71,7 +80,9 @@ def export(
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True), default="-")
 @click.argument("url", metavar="[URL]", required=False)
 @of_a_relay
-def import_(*, file: Path, url: str | None, cursor_path: Path | None, gateway: str) -> None:
+def import_(
+    *, file: Path, url: str | None, cursor_path: Path | None, gateway: str, nostr_key_file: Path | None
+) -> None:
     """Publish a file's events (- for stdin) to a relay, which verifies each; exit code 1 where one was refused.
 
     \b
@@ -82,12 +93,13 @@ def import_(*, file: Path, url: str | None, cursor_path: Path | None, gateway: s
     path = None if str(file) == "-" else file
     if path is None and cursor_path is not None:
         raise click.UsageError("--cursor needs a file: stdin has no place to go on from")
-    if run(partial(publish_lines, _side(url, gateway), path, cursor_path)):
-        raise SystemExit(1)
+    if run(partial(publish_lines, _side(url, gateway, nostr_key_file), path, cursor_path)):
+        raise SystemExit(CHECK_FAILED)
 
 
-def _side(url: str | None, gateway: str) -> Side:
-    return own_relay(gateway, "the relay") if url is None else at_url(url, "the relay")
+def _side(url: str | None, gateway: str, nostr_key_file: Path | None) -> Side:
+    side = own_relay(gateway, "the relay") if url is None else at_url(url, "the relay")
+    return replace(side, identity=identity_of(nostr_key_file))
 
 
 async def _export(side: Side, paging: Pages, file: RowFile) -> None:
@@ -96,8 +108,9 @@ async def _export(side: Side, paging: Pages, file: RowFile) -> None:
     with progress("events") as (bar, task):
         while True:
             try:
-                async with open_station(await side.url()) as station:
+                async with await side.open() as station:
                     opened = True
+                    await station.introduce({})
                     async for page in pages(station, paging):
                         lines = [event.raw for event in page]
                         await trio.to_thread.run_sync(partial(file.keep_lines, lines, paging.place, flush=False))

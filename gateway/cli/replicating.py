@@ -17,16 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from gateway.cli.answer import ANSWER_S_MAX
+from gateway.cli.nostrkey import WANTED
 from gateway.cli.rowfile import Place, lots_of, read_place, write_place
 from gateway.cli.token import AUTH_TOKEN_BYTES
 from gateway.cli.worker import Gateway, find_secret, relay_path
 from gateway.client.address import NoAddress, addresses, with_token
 from gateway.client.clock import SystemClock as ClientClock
-from gateway.client.happening import Lost, Notice
+from gateway.client.happening import Granted, Lost, Notice
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.pouring import Lot, pour
+from gateway.client.renewing import Renewing
 from gateway.client.replica import ReplicaFailed, SubscriptionEnded, TokenRefused
-from gateway.client.station import RequestRefused
+from gateway.client.station import KeyWanted, RequestRefused
 from gateway.client.syncing import Side
 from gateway.errors import ApiRefused, Unavailable
 from gateway.replication.binding import relay_id
@@ -106,22 +108,26 @@ class Relay:
     def side(self, name: str, state: Mapping[str, Any], *, is_mirror: bool) -> Side:
         """Give one of its two sockets, for a connection with a token of its own each time."""
         where = addresses(state)
+        renewing = Renewing(self._granted, ClientClock())
 
         async def url() -> str:
             if not is_mirror and not where.normal_needs_token:
                 return where.normal
-            try:
-                given = await self.provide()
-            except OSError as why:
-                raise LineLost(NO_CLOSE, str(why)) from None
-            except TokenRefused as why:
-                raise RequestRefused(str(why)) from None
-            token = str(given.get("token") or "")
-            if not is_mirror:
-                return with_token(where.normal, token)
-            return with_token(where.mirror, str(given.get("replicationToken") or token))
+            given = await renewing.token()
+            return with_token(where.mirror, given.for_mirror) if is_mirror else with_token(where.normal, given.token)
 
-        return Side(name, url, is_mirror)
+        return Side(name, url, is_mirror, keep=renewing.keep if is_mirror else None)
+
+    async def _granted(self) -> Granted:
+        """Give a token; the one of the options as often as it is asked for: whether it has ended the relay knows."""
+        if self._token is not None:
+            return Granted(token=self._token)
+        try:
+            return msgspec.convert({"in": "granted", **await self.provide()}, Granted)
+        except OSError as why:
+            raise LineLost(NO_CLOSE, str(why)) from None
+        except (TokenRefused, msgspec.ValidationError) as why:
+            raise RequestRefused(str(why)) from None
 
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -132,6 +138,8 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
         raise ApiRefused(401, str(failed)) from None
     except (NoAddress, LineLost) as why:
         raise Unavailable(str(why)) from None
+    except KeyWanted as why:
+        raise ApiRefused(401, f"{why}; {WANTED}") from None
     except RequestRefused as why:
         raise ApiRefused(400, str(why)) from None
     except SubscriptionEnded as ended:

@@ -7,6 +7,7 @@ Everything is said on stderr. Exit codes: 0 done or interrupted, 1 something was
 import signal
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,11 @@ import click
 import trio
 
 from gateway.cli.exitcodes import CHECK_FAILED
+from gateway.cli.nostrkey import identity_of, nostr_key_option
 from gateway.cli.replicating import Relay, at_url, filter_of, hashed, own_relay, progress, run, say
 from gateway.cli.worker import options
 from gateway.client.clock import SystemClock
+from gateway.client.proving import Identity
 from gateway.client.station import first_of
 from gateway.client.syncing import Direction, Side, Tally, Wanted, keep_in_step
 from gateway.replication.registration import INTERNAL
@@ -43,6 +46,7 @@ Pair = tuple[Side, Side, dict[str, Any]]
 @click.option("--token", help="Our relay's token, instead of the worker's secret; it is not renewed.")
 @click.option("--ttl", "ttl_s", type=click.IntRange(min=1), help="The life of tokens that are asked for.")
 @click.option("--other-token", help="The token for URL's side, where it is a gateway and the secrets differ.")
+@nostr_key_option
 @options
 def sync(
     *,
@@ -54,6 +58,7 @@ def sync(
     relay_key: str,
     relay_id: str | None,
     other_token: str | None,
+    nostr_key_file: Path | None,
     **relay: Any,
 ) -> None:
     """Keep a relay of ours in step with another one: compare, carry what differs, then follow until interrupted.
@@ -64,19 +69,21 @@ def sync(
     A http:// or https:// URL is another Heliograph with the same KEY: its events and its rows, both.
 
     With --once, exit code 1 says that a relay refused something; not what it has deleted, or has in a newer version.
+    A relay that wants a key proved (NIP-42), ours too, is proved the one of --nostr-key-file.
 
     \b
     Examples:
       heliograph mirror sync wss://relay.example --once
       heliograph mirror sync wss://relay.example --direction down --filter '{"kinds":[0,1,3]}'
+      heliograph mirror sync wss://members.example --nostr-key-file nostr.key
       heliograph mirror sync https://other.example --relay KEY --secret-file secret
     """
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss", "http", "https") or not parts.netloc:
         raise click.UsageError(f"{url} is no URL of a relay: it begins with ws://, wss://, http:// or https://")
-    asked, tally = filter_of(filter_text), Tally()
+    asked, tally, identity = filter_of(filter_text), Tally(), identity_of(nostr_key_file)
     pairs = _Pairs(url, ours, relay_key, relay_id, other_token, relay, asked)
-    run(partial(_sync, pairs, tally, direction, once=once))
+    run(partial(_sync, pairs, tally, direction, identity, once=once))
     if tally.missing:
         say(f"{tally.missing} that were told of were not given: deleted meanwhile, or not for us")
     if once and tally.refused:
@@ -132,7 +139,7 @@ class _Pairs:
         return {**self.asked, "relayID": hashed(self.relay_id or str(state.get("identifier") or self.key))}
 
 
-async def _sync(pairs: _Pairs, tally: Tally, direction: Direction, *, once: bool) -> None:
+async def _sync(pairs: _Pairs, tally: Tally, direction: Direction, identity: Identity | None, *, once: bool) -> None:
     with progress("events") as (bar, task):
 
         def changed() -> None:
@@ -145,7 +152,8 @@ async def _sync(pairs: _Pairs, tally: Tally, direction: Direction, *, once: bool
             async with trio.open_nursery() as nursery:
                 if not once:
                     nursery.start_soon(_until_interrupted, nursery.cancel_scope)
-                for ours, theirs, asked in await pairs.find():
+                for *sides, asked in await pairs.find():
+                    ours, theirs = (replace(side, identity=identity) for side in sides)
                     keep = partial(keep_in_step, ours, theirs, replace(wanted, asked=asked), once=once)
                     nursery.start_soon(keep)
         except BaseExceptionGroup as group:

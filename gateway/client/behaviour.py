@@ -142,7 +142,7 @@ class Behaviour:
             return
         first, self._grant, self._denials = self._grant is None, grant, 0
         if grant.refresh_after is not None:
-            yield Wake(REFRESH, _refresh_at(grant, now_ms))
+            yield Wake(REFRESH, refresh_at(grant, now_ms))
         mirror = self._links["mirror"]
         if first:
             yield from self._connect(mirror, now_ms)
@@ -339,7 +339,7 @@ def back_off_ms(tries: int, roll: float) -> int:
     return RECONNECT_MS_MIN + int(roll * (longest_ms - RECONNECT_MS_MIN))
 
 
-def _refresh_at(grant: Granted, now_ms: int) -> int:
+def refresh_at(grant: Granted, now_ms: int) -> int:
     """Give the time to renew: as told, or half-way through a life that is shorter than the gateway's window."""
     assert grant.refresh_after is not None
     if grant.refresh_after > now_ms:

@@ -29,8 +29,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def local_relay() -> Iterator[str]:
-    with subprocess.Popen([sys.executable, str(LOCAL_RELAY)], stdout=subprocess.PIPE, text=True) as child:
+def local_relay(*how: str) -> Iterator[str]:
+    with subprocess.Popen([sys.executable, str(LOCAL_RELAY), *how], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
             yield child.stdout.readline().strip()
@@ -87,6 +87,22 @@ def test_ours_and_nostr_sdks_relay_are_brought_in_step_and_kept_so(ours: Server,
                     assert time.monotonic() < until, "what comes live is not carried"
             child.send_signal(signal.SIGINT)
             assert child.wait(WAIT_S) == 0
+
+
+def test_a_relay_that_wants_a_key_proved_is_synchronised_with_one_and_without_it_is_told_apart(
+    ours: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    some, source, key = events(range(600, 640)), tmp_path / "source", tmp_path / "key"
+    source.write_text(lines(some))
+    key.write_text("02" * 32)
+    known = ["--nostr-key-file", str(key)]
+    asked = ["--filter", json.dumps({"since": min(one["created_at"] for one in some)}), "--gateway", ours.url]
+    with local_relay("auth") as theirs:
+        assert exit_code(["mirror", "import", str(source), theirs, *known]) == 0
+        assert exit_code(["mirror", "sync", theirs, "--once", *asked]) == 1
+        assert "--nostr-key-file" in capfd.readouterr().err
+        assert exit_code(["mirror", "sync", theirs, "--once", *asked, *known]) == 0
+    assert {str(one["id"]) for one in some} <= exported(f"{ours.ws_url}/relay", tmp_path / "ours")
 
 
 def test_another_gateway_of_ours_gets_events_and_rows(ours: Server, tmp_path: Path) -> None:

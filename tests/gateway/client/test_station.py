@@ -10,8 +10,22 @@ import trio.testing
 
 from gateway.client import bulk
 from gateway.client import station as station_
-from gateway.client.station import NoComparison, RequestRefused, Stored, TooLarge, open_station, stored_of
+from gateway.client.line import LineLost
+from gateway.client.proving import Identity
+from gateway.client.station import (
+    KeyWanted,
+    NoComparison,
+    RequestRefused,
+    Stored,
+    TooLarge,
+    open_station,
+    stored_of,
+)
+from gateway.nostr.authentication import auth_flaw
+from gateway.nostr.event import stored_event
+from gateway.nostr.signature import Signer
 from tests.gateway.client.tinyrelay import Frames, TinyRelay, tiny_relay
+from tests.signing import NOW_S
 
 WAIT_S = 60
 
@@ -46,6 +60,100 @@ async def test_a_request_that_is_closed_is_refused_with_the_relays_reason() -> N
         async with tiny_relay(TinyRelay(odd)) as relay, open_station(relay.url) as station:
             with pytest.raises(RequestRefused, match="who are you"):
                 await station.fetch({})
+
+
+class Guarded:
+    """A relay that wants BOB's key proved for the verbs named, sends challenges as it says, and counts proofs."""
+
+    def __init__(self, *verbs: str, before: bool = True, taken: bool = True) -> None:
+        self.verbs, self.before, self.taken, self.proofs, self.proved = verbs, before, taken, 0, False
+
+    def __call__(self, frame: list[Any]) -> Frames | None:
+        if frame[0] == "AUTH":
+            self.proofs += 1
+            is_good = auth_flaw(stored_event(json.dumps(frame[1]).encode()), "c", lambda _: True, NOW_S) is None
+            self.proved = is_good and self.taken
+            return [["OK", frame[1]["id"], self.proved, "" if self.proved else "restricted: not a member"]]
+        if self.proved or frame[0] not in self.verbs:
+            return None
+        reason = "auth-required: who are you"
+        refusal: list[Any] = {
+            "EVENT": lambda: ["OK", frame[1]["id"], False, reason],
+            "NEG-OPEN": lambda: ["NEG-ERR", frame[1], reason],
+        }.get(frame[0], lambda: ["CLOSED", frame[1], reason])()
+        return [["AUTH", "c"], refusal] if self.before else [refusal, ["AUTH", "c"]]
+
+
+BY_BOB = Identity(Signer("02" * 32), lambda: NOW_S * 1000, bytes)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["challenge first", "refusal first"])
+async def test_what_wants_a_key_proved_is_done_once_it_is(before: bool) -> None:
+    guard = Guarded("REQ", "EVENT", before=before)
+    events = [event(number) for number in range(4)]
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(TinyRelay(guard)) as relay, open_station(relay.url, identity=BY_BOB) as station:
+            assert await station.publish(events) == {}
+            assert len(await station.fetch({})) == 4
+    assert guard.proofs == 1
+
+
+async def test_a_comparison_that_wants_a_key_is_begun_again_once_it_is_proved() -> None:
+    def odd(frame: list[Any]) -> Frames | None:
+        return guard(frame) or ([["NEG-MSG", frame[1], "61"]] if frame[0] == "NEG-OPEN" else None)
+
+    guard = Guarded("NEG-OPEN")
+    with trio.fail_after(WAIT_S):
+        async with (
+            tiny_relay(TinyRelay(odd)) as relay,
+            open_station(relay.url, identity=BY_BOB) as station,
+            station.compare({}) as comparison,
+        ):
+            assert await comparison.ask(b"\x61") == b"\x61"
+
+
+async def test_without_a_key_what_is_wanted_is_named_and_only_a_protected_event_is_passed_over() -> None:
+    protected = stored_of(json.dumps({"id": "9" * 64, "created_at": 1, "tags": [["-"]]}).encode())
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(TinyRelay(Guarded("REQ", "EVENT"))) as relay, open_station(relay.url) as station:
+            with pytest.raises(KeyWanted, match="NIP-42"):
+                await station.fetch({})
+            assert await station.publish([protected]) == {protected.id: "auth-required: who are you"}
+            with pytest.raises(KeyWanted, match="who are you"):
+                await station.publish([protected, event(1)])
+
+
+async def test_a_key_that_the_relay_does_not_take_is_told_with_its_reason() -> None:
+    guard = Guarded("REQ", "EVENT", taken=False)
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(TinyRelay(guard)) as relay, open_station(relay.url, identity=BY_BOB) as station:
+            with pytest.raises(RequestRefused, match="not a member"):
+                await station.fetch({})
+            with pytest.raises(RequestRefused, match="not a member"):
+                await station.publish([event(1)])
+
+
+async def test_a_challenge_at_once_is_answered_before_anything_is_asked_for() -> None:
+    def odd(frame: list[Any]) -> Frames | None:
+        if frame[0] == "REQ" and not guard.proofs:
+            return [["AUTH", "c"], ["EOSE", frame[1]]]  # as if nothing were there
+        return guard(frame)
+
+    guard = Guarded()
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(TinyRelay(odd)) as relay, open_station(relay.url, identity=BY_BOB) as station:
+            await station.introduce({})
+            assert guard.proved
+
+
+async def test_following_that_is_ended_for_want_of_a_key_goes_on_with_another_connection() -> None:
+    def odd(frame: list[Any]) -> Frames | None:
+        return [["EOSE", frame[1]], ["CLOSED", frame[1], "auth-required: it was a while"]]
+
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(TinyRelay(odd)) as relay, open_station(relay.url) as station:
+            with pytest.raises(LineLost, match="it was a while"):
+                await station.follow({}, lambda *_: None)
 
 
 @pytest.fixture
