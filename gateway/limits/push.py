@@ -58,14 +58,15 @@ RATE_KEYS_MAX = 20_000
 
 DEVICE_PER_MINUTE = 240
 DEVICE_PER_HOUR = 5_000
-"""FCM's own limits on one Android device; beyond them it bans. What is over waits, recorded as deferred."""
+"""FCM's own limits on one Android device, in any minute and any hour; beyond them it bans. What is over waits, recorded
+as deferred."""
 
 TENANT_ERRORS_PER_MINUTE = 6_000
 """Refusals (4xx) of FCM that one tenant may cause in a project: they count for the quota of 600,000 that all tenants
 share. Beyond them its deliveries there wait their turn, as many a minute as this, and lose nothing but time."""
 
 DEVICES_BRAKED_MAX = 50_000
-"""Devices whose rate is counted in memory; the least recently pushed to is forgotten, and starts full."""
+"""Devices whose pushes are counted in memory, 400 bytes each; the least recently pushed to is forgotten."""
 
 FCM_ANSWER_BYTES_MAX = 65_536
 """An answer of FCM or of a token endpoint is 1 KiB; a longer one is cut off as a failure that passes."""

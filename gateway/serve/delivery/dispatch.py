@@ -29,13 +29,13 @@ from gateway.limits.push import (
     TENANT_ERRORS_PER_MINUTE,
 )
 from gateway.push.breaker import STATES, Breaker
-from gateway.push.bucket import Buckets
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Failed, Gone, Mismatched, Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
 from gateway.push.target import identity
 from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
+from gateway.push.window import Windows
 from gateway.serve.clock import Clock
 from gateway.serve.delivery.settler import Alarms, Ended, Settler
 from gateway.serve.delivery.wayout import NotNow, WayOut
@@ -89,8 +89,8 @@ class Dispatcher:
         self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
         self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._probes: dict[str, int] = {}  # by project, the accepted seq of its last probe
-        self._per_minute = Buckets(DEVICE_PER_MINUTE / 60, DEVICE_PER_MINUTE, DEVICES_BRAKED_MAX)
-        self._per_hour = Buckets(DEVICE_PER_HOUR / 3600, DEVICE_PER_HOUR, DEVICES_BRAKED_MAX)
+        self._per_minute = Windows(DEVICE_PER_MINUTE, 60, DEVICES_BRAKED_MAX)
+        self._per_hour = Windows(DEVICE_PER_HOUR, 3600, DEVICES_BRAKED_MAX)
         self._refused: LRUCache[tuple[str, str], float] = LRUCache(RATE_KEYS_MAX)  # each lane's are paid for so far (s)
         self._alarms = Alarms()
         self._settler = Settler(ledger, clock, self._figures, self._alarms)

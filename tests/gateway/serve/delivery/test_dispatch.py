@@ -290,16 +290,31 @@ async def test_without_an_oauth_token_nothing_is_recorded_and_all_is_sent_once_t
         assert sorted(fcm.targets) == ["t1", "t2", "t3"]
 
 
-async def test_one_device_gets_240_a_minute_and_the_rest_later(autojump_clock: trio.testing.MockClock) -> None:
+async def test_one_device_gets_240_in_any_minute_and_the_rest_later(autojump_clock: trio.testing.MockClock) -> None:
     async with world(Script()) as w:
-        for _ in range(300):
+        for _ in range(500):
             await w.accept("t1")
-        await trio.sleep(10)
-        assert 240 <= len(w.fcm.sent) <= 290
-        await trio.sleep(60)
-        assert len(w.fcm.sent) == 300
+        await trio.sleep(59)
+        assert len(w.fcm.sent) == 240
+        await trio.sleep(120)
+        times = [time_s for time_s, _ in w.fcm.sent]
+        assert len(times) == 500
+        assert all(later - first >= 60 for first, later in zip(times, times[240:], strict=False))
         assert w.queued == 0
         assert {fact.attempt for fact in w.facts(Deferred)} == {0}
+
+
+async def test_one_device_gets_5_000_in_any_hour_and_the_rest_later(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "DEVICE_PER_HOUR", 50)  # a hundredth, as fast as a hundred times
+    async with world(Script()) as w:
+        for _ in range(60):
+            await w.accept("t1", ttl_ms=3 * HOUR_MS)
+        await trio.sleep(3_590)
+        assert len(w.fcm.sent) == 50
+        await trio.sleep(120)
+        assert len(w.fcm.sent) == 60
 
 
 async def test_a_backlog_of_100_000_delays_another_tenants_push_by_less_than_a_second(
