@@ -335,6 +335,11 @@ def notice(text: str) -> str:
     return _encode(("NOTICE", text)).decode()
 
 
+def reason_of(text: str) -> str:
+    """Read why an answer refuses: the last text in an OK, CLOSED, NEG-ERR or NOTICE of ours."""
+    return next(part for part in reversed(_untyped.decode(text)) if isinstance(part, str))
+
+
 def event_head(sub_id: str) -> str:
     """Encode what stands before an event's stored form; ``]`` goes behind it."""
     return f"{_EVENT_HEAD}{_encode(sub_id).decode()},"

@@ -72,9 +72,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Replicate:
-    """Hand neighbouring replication frames, as they came, to the mirror."""
+    """Hand neighbouring replication frames, as they came, to the mirror; ``too_fast``: to be refused, in its words."""
 
     texts: tuple[str, ...]
+    too_fast: bool = False
 
 
 TOO_FAST = "rate-limited: slow down"
@@ -321,6 +322,8 @@ class Session:
                 return [Send(wire.closed(sub_id, TOO_FAST), "request")]
             case wire.NegOpen() | wire.NegMessage() | wire.BadComparison():
                 return self._refuse_to_compare(message.sub_id, TOO_FAST)
+            case wire.Replication(text, sub_id):
+                return [*self._end(sub_id), Replicate((text,), too_fast=True)]
             case wire.Close() | wire.NegClose():
                 return self._effects(message)
             case _:

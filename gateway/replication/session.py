@@ -5,6 +5,7 @@ of the same id, or the connection's end. What is stored or searched lies in the 
 untokened session writes and sees open rows alone. This module must not know sockets, the log, views or time's passing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -26,7 +27,8 @@ from gateway.replication.token import Claims
 
 MISMATCH = "relay-mismatch: this relayID does not belong to the relay"
 ANSWER_ID_CHARS_MAX = 256  # an id longer than this is not worth sending back
-EXPIRED = "expired-token"
+EXPIRED, RATE_LIMITED = "expired-token", "rate-limited"
+TOO_FAST = f"{RATE_LIMITED}: slow down"
 TOKENED, OPEN = False, True  # the values of a row's ``is_open``
 
 
@@ -130,6 +132,18 @@ class Session:
             case _:
                 assert_never(frame)
 
+    def refuse_for_rate(self, message: str | bytes, now_ms: int) -> list[Effect]:
+        """Refuse a frame that came too fast, in the words of any other refusal; a REQ ends what it would replace."""
+        del now_ms
+        match wire.decode(message):
+            case wire.Publish(fields):
+                return [Refuse("EVENT", RATE_LIMITED, (wire.ok(_answer_id(fields), False, TOO_FAST),))]
+            case wire.Request(sub_id):
+                texts = (wire.closed(sub_id[:SUB_CHARS_MAX], TOO_FAST), wire.notice(TOO_FAST))
+                return [*self._end(sub_id), Refuse("REQ", RATE_LIMITED, texts)]
+            case _:
+                return [Refuse("other", RATE_LIMITED, (wire.notice(TOO_FAST),))]
+
     def visible(self, now_ms: int) -> frozenset[bool]:
         """Say which rows the session may see now, as values of ``is_open``."""
         if self._missing_token(now_ms):
@@ -175,8 +189,7 @@ class Session:
         """Check one row that is to be stored; None: it was no object."""
         if frame is None:
             return Rejected(None, "invalid-event: not an object", "invalid-event")
-        row_id = frame.fields.get("id")
-        answer_id = row_id if isinstance(row_id, str) and len(row_id) <= ANSWER_ID_CHARS_MAX else None
+        answer_id = _answer_id(frame.fields)
         if not frame.fields.get("relayID"):
             return Rejected(answer_id, "replication-required", "replication-required")
         if self._missing_token(now_ms):
@@ -226,7 +239,7 @@ class Session:
             raise _invalid(f"a REQ has at most {REPLICATION_FILTERS_MAX} filters")
         if frame.sub_id not in self.open and len(self.open) >= self._mirror.subscriptions_max:
             text = f"rate-limited: at most {self._mirror.subscriptions_max} subscriptions at once"
-            raise _Refused(text, text, "rate-limited")
+            raise _Refused(text, text, RATE_LIMITED)
         default, most = limit or self._mirror.limit_default, limit or self._mirror.limit_max
         try:
             filters = tuple(filter_of(fields, limit_default=default, limit_max=most) for fields in frame.filters)
@@ -236,7 +249,7 @@ class Session:
             raise _invalid("after stands in every filter of a REQ or in none, and is the same in all")
         if self._values_elsewhere(frame.sub_id) + sum(each.value_count for each in filters) > FILTER_VALUES_MAX:
             text = f"rate-limited: at most {FILTER_VALUES_MAX} values in all open filters"
-            raise _Refused(text, text, "rate-limited")
+            raise _Refused(text, text, RATE_LIMITED)
         if not all(self._binding.admits(relay_id.hex()) for each in filters for relay_id in each.relay_ids):
             raise _Refused(MISMATCH, MISMATCH, "relay-mismatch")
         return filters
@@ -273,6 +286,12 @@ class _Refused(Exception):
     def __init__(self, closed: str, notice: str, metric: str) -> None:
         super().__init__(closed)
         self.closed, self.notice, self.metric = closed, notice, metric
+
+
+def _answer_id(fields: Mapping[str, object]) -> str | None:
+    """Give the id that an answer names; None for one that is not worth sending back."""
+    row_id = fields.get("id")
+    return row_id if isinstance(row_id, str) and len(row_id) <= ANSWER_ID_CHARS_MAX else None
 
 
 def _unhexed(message: str) -> bytes:

@@ -142,11 +142,15 @@ class Replica:
         self._comparing = Comparing(service.comparisons)
         service.sockets[self._session] = socket
 
-    async def take_all(self, messages: Sequence[str | bytes]) -> None:
-        """Carry out the frames of one read; neighbouring rows are decided, recorded and answered together."""
+    async def take_all(self, messages: Sequence[str | bytes], *, too_fast: bool = False) -> None:
+        """Carry out the frames of one read; neighbouring rows are decided, recorded and answered together.
+
+        Those that came ``too_fast`` are refused.
+        """
         stores: list[Store] = []
+        take = self._session.refuse_for_rate if too_fast else self._session.take
         for message in messages:
-            for effect in self._session.take(message, self._service.clock.now_ms()):
+            for effect in take(message, self._service.clock.now_ms()):
                 if isinstance(effect, Store):
                     stores.append(effect)
                     continue

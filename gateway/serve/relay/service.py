@@ -67,7 +67,7 @@ HINTS = {True: ("finish",), False: ("more",), None: ()}  # whether an answer was
 class Replica(Protocol):
     """What the mirror keeps for one connection to the normal socket."""
 
-    async def take_all(self, messages: Sequence[str | bytes]) -> None: ...
+    async def take_all(self, messages: Sequence[str | bytes], *, too_fast: bool = False) -> None: ...
 
     def leave(self) -> None: ...
 
@@ -226,14 +226,15 @@ class Connection:
                 await self._compare(effect)
             case Unsubscribe(sub_id):
                 await self._end(sub_id)
-            case Replicate(texts):
-                await self._replicate(texts)
+            case Replicate(texts, too_fast):
+                await self._replicate(texts, too_fast=too_fast)
             case _:
                 assert_never(effect)
 
     def _send(self, text: str, refused: str) -> None:
         if refused:
-            self._service.refusals.tell(self._socket.peer, what=f"nostr {refused}", relay=self._grant.relay_key)
+            peer, relay, reason = self._socket.peer, self._grant.relay_key, wire.reason_of(text)
+            self._service.refusals.tell(peer, what=f"nostr {refused}", relay=relay, reason=reason)
         if refused == "event":
             self._service.metrics.relay_events.labels("invalid").inc()
         self._socket.send(text)
@@ -282,11 +283,11 @@ class Connection:
         if self._replica is not None:
             await self._replica.take_all((wire.close(sub_id),))
 
-    async def _replicate(self, texts: Sequence[str]) -> None:
+    async def _replicate(self, texts: Sequence[str], *, too_fast: bool) -> None:
         if self._replica is None and self._service.replicate is not None:
             self._replica = self._service.replicate(self._socket, self._grant)
         if self._replica is not None:
-            await self._replica.take_all(texts)
+            await self._replica.take_all(texts, too_fast=too_fast)
         else:
             self._socket.send(wire.notice("unsupported: this gateway has no mirror"))
 

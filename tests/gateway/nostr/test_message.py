@@ -132,4 +132,7 @@ def test_answers_are_the_json_that_clients_know() -> None:
     assert json.loads(many) == ["COUNT", "x", {"count": 3, "approximate": True, "hll": "00"}]
     assert json.loads(wire.closed("x", "error: y")) == ["CLOSED", "x", "error: y"]
     assert json.loads(wire.notice("n")) == ["NOTICE", "n"]
+    for text in (wire.ok("ab", False, "error: y"), wire.closed("x", "error: y"), wire.notice("error: y")):
+        assert wire.reason_of(text) == "error: y"
+    assert wire.reason_of('["NEG-ERR","x","error: y",5]') == "error: y"
     assert json.loads(wire.event_head('"\\') + "{}]") == ["EVENT", '"\\', {}]

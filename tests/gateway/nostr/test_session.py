@@ -178,6 +178,8 @@ def test_a_message_that_comes_too_fast_is_refused_in_the_form_of_its_kind() -> N
     verbs = [answer(one)[0] for one in (event, request, count, auth, bad, notice)]
     assert verbs == ["OK", "CLOSED", "CLOSED", "OK", "OK", "NOTICE"]
     assert all(answer(one)[-1].startswith("rate-limited: ") for one in (event, request, count, auth, bad, notice))
+    rows = [json.dumps(frame) for frame in (["EVENT", {"relayID": "0"}], ["REQ", "x", {"relayID": "0"}])]
+    assert session.take(rows, NOW_S * 1000) == [Replicate((text,), too_fast=True) for text in rows]
     later = session.take([json.dumps(["REQ", "x", {}])], (NOW_S + 1) * 1000)
     assert isinstance(later[0], Subscribe)
 

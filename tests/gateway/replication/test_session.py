@@ -48,6 +48,25 @@ def refusal(of: Session, message) -> tuple[str, str, list]:
     return effect.frame, effect.reason, [json.loads(text) for text in effect.texts]
 
 
+def test_what_comes_too_fast_is_refused_as_all_else_is_never_by_silence():
+    of = session()
+    [opened] = of.take(req({"relayID": OWN}), NOW)
+    text = "rate-limited: slow down"
+    for message, frame, answers in (
+        (publish(), "EVENT", [["OK", ID, False, text]]),
+        (publish(id=5), "EVENT", [["OK", None, False, text]]),
+        (req({"relayID": OWN}, sub="t"), "REQ", [["CLOSED", "t", text], ["NOTICE", text]]),
+        (req({"relayID": OWN}, sub=""), "other", [["NOTICE", text]]),
+    ):
+        [effect] = of.refuse_for_rate(message, NOW)
+        assert isinstance(effect, Refuse)
+        assert (effect.frame, effect.reason) == (frame, "rate-limited")
+        assert [json.loads(answer) for answer in effect.texts] == answers
+    ended, _ = of.refuse_for_rate(req({"relayID": OWN}), NOW)
+    assert ended == Drop(opened.subscription)
+    assert not of.open
+
+
 def test_a_row_is_to_be_stored_under_the_tokens_subject():
     (effect,) = session(pubkey="cd" * 32).take(publish(), NOW)
     assert isinstance(effect, Store)

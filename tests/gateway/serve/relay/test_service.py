@@ -421,7 +421,8 @@ class FakeReplica:
         self.taken: list[Any] = []
         self.left = False
 
-    async def take_all(self, messages: Sequence[str | bytes]) -> None:
+    async def take_all(self, messages: Sequence[str | bytes], *, too_fast: bool = False) -> None:
+        assert not too_fast
         await trio.lowlevel.checkpoint()
         self.taken += map(json.loads, messages)
 
