@@ -134,6 +134,65 @@ async def test_a_cut_is_followed_by_another_comparison_and_nothing_is_lost() -> 
     assert any("is lost" in text for text in said)
 
 
+async def test_after_a_cut_mirrors_go_on_behind_their_cursors_and_nothing_is_compared_again() -> None:
+    asked, some, said = {"relayID": RELAY_ID}, rows(range(60)), list[str]()
+    with trio.fail_after(WAIT_S):
+        async with running() as one, running() as other, proxy(other.port) as network, trio.open_nursery() as nursery:
+            urls = [
+                (await trio.to_thread.run_sync(issued, each.url, 600))["replicationConnectionUrl"]
+                for each in (one, other)
+            ]
+            await publish(urls[0], some[:20], is_mirror=True)
+            through = urls[1].replace(f":{other.port}", f":{network.url.rpartition(':')[2]}")
+            tally = Tally()
+            sides = [side(url, is_mirror=True) for url in (urls[0], through)]
+            nursery.start_soon(lambda: keep_in_step(*sides, wanted(tally, said, "both", asked), once=False))
+            await until(urls[1], 20, asked, is_mirror=True)
+            while not said:  # noqa: ASYNC110 - the text is all there is to see
+                await trio.sleep(0.05)
+            rounds = tally.rounds
+            network.cut()
+            await publish(urls[1], some[20:40], is_mirror=True)  # while nobody follows
+            await publish(urls[0], some[40:], is_mirror=True)
+            for url in urls:
+                await until(url, 60, asked, is_mirror=True)
+            while len(said) < 3:  # noqa: ASYNC110 - the text is all there is to see
+                await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+    assert tally.rounds == rounds
+    assert (tally.down, tally.up) == (20, 40)
+    assert [text.partition(":")[0].partition(" (")[0] for text in said] == [
+        "in step",
+        "a connection is lost",
+        "in step",
+    ]
+
+
+async def test_after_a_cut_a_window_is_compared_first_and_then_what_is_older() -> None:
+    def filters() -> list[dict[str, Any]]:
+        return [frame[2] for frame in simple.heard if frame[0] == "NEG-OPEN"]
+
+    some, said = events(range(12)), list[str]()
+    with trio.fail_after(WAIT_S):
+        async with (
+            running() as one,
+            tiny_relay(TinyRelay()) as simple,
+            proxy(int(simple.url.rstrip("/").rpartition(":")[2])) as network,
+            trio.open_nursery() as nursery,
+        ):
+            ours = f"{one.ws_url}/relay"
+            nursery.start_soon(_keep, ours, network.url.replace("http", "ws"), wanted(Tally(), said))
+            while not any("in step" in text for text in said):  # noqa: ASYNC110 - the text is all there is to see
+                await trio.sleep(0.05)
+            network.cut()
+            simple.events = {event["id"]: event for event in some}  # made long ago, and come now
+            await until(ours, 12)
+            nursery.cancel_scope.cancel()
+    assert filters()[0] == {}
+    begin_s = filters()[1]["since"]
+    assert filters()[2] == {"until": begin_s - 1}
+
+
 async def test_a_relay_without_nip_77_is_read_in_pages_and_this_is_said() -> None:
     some = events(range(25))
     with trio.fail_after(WAIT_S):
