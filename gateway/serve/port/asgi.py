@@ -28,7 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 Lookup = Callable[[str], str]  # a header's value by its name, "" without one
 
-PUSH_PATHS = ("/push/", "/internal/push/")
+PUSH_PATHS = ("/push/", "/internal/push/", "/public/")
 MATRIX_PATH = "/_matrix/"
 MATRIX_CODES = {  # Matrix' common error codes, by ours
     "malformed-json": "M_NOT_JSON",
@@ -211,9 +211,12 @@ async def whole_body(scope: Scope, receive: Receive, take: Callable[[int], None]
     """Read the whole body, counting it with ``take``; None where the client left. Raises HTTPRefused 408, 413, 415.
 
     A body that is too large is read on to `DRAIN_BYTES_MAX` before it is refused: a client that is still writing
-    might else never read the answer.
+    might else never read the answer. One that calls itself larger would be cut anyway, and is refused at once.
     """
     limit, body, size = body_bytes_max(scope["path"]), bytearray(), 0
+    declared = header(scope, b"content-length")
+    if declared.isdecimal() and int(declared[:20]) > DRAIN_BYTES_MAX:
+        raise HTTPRefused(413)
     with trio.move_on_after(BODY_S_MAX) as scope_of_time:
         more = True
         while more and size <= DRAIN_BYTES_MAX:

@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.errors import ApiRefused, PushRefused, Unavailable
 from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
-from gateway.serve.port.asgi import SENTENCES, error_body, is_push
+from gateway.serve.port.asgi import MATRIX_PATH, PUSH_PATHS, SENTENCES, error_body
 from gateway.serve.refusals import Refusals
 from gateway.serve.status import Status
 
@@ -181,7 +181,7 @@ def failures(app: QuartTrio, metrics: Metrics) -> None:
     @app.errorhandler(LogFailed)
     async def log_failed(error: LogFailed) -> Response:
         del error  # its text names paths
-        prefix = "" if is_push(request.path) else "append-error: "
+        prefix = "" if request.path.startswith((*PUSH_PATHS, MATRIX_PATH)) else "append-error: "
         return failure(503, LOG_UNAVAILABLE, f"{prefix}the log takes no records now", 5)
 
     @app.errorhandler(HTTPException)

@@ -124,6 +124,7 @@ class MatrixDoor:
             kept = await self._take_in(asked, answer)
         for one in kept:
             await self._outcome(one, deadline, answer)
+        answer = _apart(**answer)
         for name, pushkeys in answer.items():
             self._metrics.push_matrix.labels(name).inc(len(pushkeys))
         return answer
@@ -241,6 +242,13 @@ class MatrixDoor:
 def _add(pushkeys: list[str], pushkey: str) -> None:
     if pushkey not in pushkeys:
         pushkeys.append(pushkey)
+
+
+def _apart(rejected: list[str], retryable: list[str], failed: list[str]) -> Lists:
+    """Name each pushkey in one list alone, also where several apps have it: a rejected one costs its pushers."""
+    failed = [pushkey for pushkey in failed if pushkey not in retryable]
+    rejected = [pushkey for pushkey in rejected if pushkey not in (*retryable, *failed)]
+    return {"rejected": rejected, "retryable": retryable, "failed": failed}
 
 
 def firebase_document(web: Firebase) -> bytes:

@@ -101,6 +101,18 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
     assert len(one.body) > len(pieces) - DRAIN_BYTES_MAX // 65_536 - 2
 
 
+@pytest.mark.parametrize(
+    ("declared", "status"),
+    [(b"%d" % DRAIN_BYTES_MAX, 200), (b"%d" % (DRAIN_BYTES_MAX + 1), 413), (b"9" * 5000, 413), (b"\xb2", 200)],
+)
+async def test_a_body_that_calls_itself_larger_than_is_ever_read_is_refused_unread(
+    declared: bytes, status: int
+) -> None:
+    """Nobody waits for it: who declares a gigabyte and sends nothing is answered now."""
+    one = await Exchange(body=(b"x", b"y"), headers=[(b"content-length", declared)]).run()
+    assert (one.status, len(one.body)) == (status, 0 if status == 200 else 2)
+
+
 async def test_errors_have_the_form_of_their_api() -> None:
     """The push API's has a code, the relay API's does not."""
     text = (("content-type", "text/plain"),)

@@ -94,6 +94,8 @@ async def test_unknown_paths_and_methods_are_json() -> None:
         wrong = await client.get("/push/fail")
         assert (wrong.status_code, json.loads(await wrong.get_data())["code"]) == (405, "method-not-allowed")
         assert "POST" in wrong.headers["Allow"]
+        lost = await client.get("/public/nothing")
+        assert json.loads(await lost.get_data())["code"] == "not-found"
         lost = await client.get("/api/nothing")
         assert json.loads(await lost.get_data()) == {"error": "There is nothing at this address."}
 

@@ -105,6 +105,17 @@ async def test_a_takos_request_is_answered_with_three_disjoint_lists(tmp_path: P
     assert data["device-a"] == VECTORS["takos"]["data"]
 
 
+async def test_a_pushkey_of_several_apps_is_told_once_and_rejected_only_where_nothing_better_is_true(
+    tmp_path: Path,
+) -> None:
+    never, later = "invalid-argument:x", "unavailable:x"
+    async with world(tmp_path) as it:
+        strangers = [device(pushkey, app_id="com.example.stranger") for pushkey in (never, later, "gone:x")]
+        patterns = [device(later, app_id="com.example.a.pattern"), device(never, app_id="com.example.a.pattern")]
+        answer = await it.notify(*strangers, *patterns, device(later), device(never))
+        assert answer == {"rejected": ["gone:x"], "retryable": [later], "failed": [never]}
+
+
 async def test_a_pushkey_that_is_gone_stays_rejected_until_it_is_set_anew(tmp_path: Path) -> None:
     dead = device("unregistered:x")
     async with world(tmp_path) as it:
@@ -256,7 +267,8 @@ async def test_an_app_has_the_quotas_of_a_tenant(
 
 async def test_public_firebase_is_what_the_operator_configured_else_404(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
-        assert (await it.client.get("/public/firebase")).status_code == 404
+        absent = await it.client.get("/public/firebase")
+        assert (absent.status_code, absent.json()["ok"], absent.json()["code"]) == (404, False, "not-found")
     async with world(tmp_path, firebase=WEB) as it:
         answer = await it.client.get("/public/firebase")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
