@@ -25,6 +25,7 @@ from gateway.serve.refusals import Refusals
 from gateway.serve.status import Status
 
 NOSTR_JSON = "application/nostr+json"
+EVERY_ORIGIN = {"Access-Control-Allow-Origin": "*"}  # pages elsewhere may read it: it is public anyway
 NOSTR_CORS = {  # NIP-11 asks for all three
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "*, Authorization",  # which no star stands for (Fetch): NIP-86 sends it
@@ -98,7 +99,9 @@ def own_pages(app: QuartTrio, config: Config, status: Status, metrics: Metrics) 
 
     @app.get("/status")
     async def whole() -> Response:
-        return json(status.document())
+        answer = json(status.document())
+        answer.headers.extend(EVERY_ORIGIN)
+        return answer
 
     if config.metrics.enabled:
 

@@ -34,6 +34,7 @@ from gateway.serve.custody.receipts import OPTION, receipt
 from gateway.serve.keys import stored_key
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
+from gateway.serve.port.http import EVERY_ORIGIN
 from gateway.serve.port.socket import Socket
 from gateway.serve.refusals import Refusals
 from gateway.serve.workers.handshake import Handshakes
@@ -324,7 +325,9 @@ class RelayService:
             finally:
                 if counter is not None:
                     counter.labels(result).inc()
-            return Response(msgspec.json.encode(answer), content_type="application/json")
+            # Pages read their relay's state. What was signed no page elsewhere asks for: preflights are not answered.
+            headers = EVERY_ORIGIN if request.method == "GET" else None
+            return Response(msgspec.json.encode(answer), content_type="application/json", headers=headers)
 
         return view
 

@@ -75,6 +75,17 @@ async def test_the_gateways_own_relay_is_registered_before_the_first_request():
             assert relay["online"] is True
 
 
+async def test_pages_of_any_origin_read_what_is_public_and_nothing_that_is_signed():
+    async with served() as (_, worker):
+        for path in ("/api/relays", f"/api/relays/{INTERNAL}", "/status"):
+            assert (await worker.client.get(path)).headers["access-control-allow-origin"] == "*"
+        asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "GET"}
+        signed = {**asked, "Access-Control-Request-Headers": "x-signature,x-issued-at"}
+        answer = await worker.client.request("OPTIONS", "/api/relays", headers=signed)
+        assert "access-control-allow-headers" not in answer.headers
+        assert "access-control-allow-origin" not in (await worker.submit(registration())).headers
+
+
 async def test_a_restart_does_not_register_the_gateways_own_relay_again():
     async with served() as (gateway, _):
         log = gateway.ledger.log
