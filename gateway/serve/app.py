@@ -127,11 +127,8 @@ class Gateway:
 
     def _introduce(self) -> None:
         """Tell the services what they need of each other: here, so that none imports another."""
-        events, relays = self.ledger.views["events"], self.ledger.views["relays"]
-        assert isinstance(events, EventsView)
-        assert isinstance(relays, RelaysView)
-        self._relays = relays
-        self.relays.count_events = events.count
+        self._relays = self.ledger.view(RelaysView)
+        self.relays.count_events = self.ledger.view(EventsView).count
         self.mirror.introduce(self.relays.handshakes, self.relays.key)
         self.mirror.delegation.peers_of = self.relays.peers_asked
         self.nostr.replicate, self.nostr.comparisons = self.mirror.replica, self.mirror.comparisons

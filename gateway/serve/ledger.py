@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 import trio
@@ -21,6 +22,8 @@ from eventlog.errors import LogClosed, LogFailed
 from eventlog.limits import REOPEN_S_MAX
 from eventlog.record import Draft, Record
 from eventlog.view import TableView, disk_refused
+
+View = TypeVar("View", bound=TableView)
 
 
 class Unwritable(Exception):
@@ -74,6 +77,12 @@ class Ledger:
         self._broken: set[str] = set()  # the views that may show a batch by half
         self._changed = trio.lowlevel.ParkingLot()  # one of the two has come or gone
         self.watchers: list[Callable[[Sequence[Record]], None]] = []  # told what was just applied; must not wait
+
+    def view(self, kind: type[View]) -> View:
+        """The one view of a kind, for reading."""
+        found = self.views[kind.name]
+        assert isinstance(found, kind), kind
+        return found
 
     @property
     def failure(self) -> LogFailed | None:

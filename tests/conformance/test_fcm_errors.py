@@ -86,8 +86,7 @@ async def test_what_fcm_says_leads_to_what_the_table_says(tmp_path: Path, failur
             assert (outcome.reason, outcome.attempt) == (row.reason, 1)
             least, most = row.waits_s
             assert asked_ms + least * 1000 <= outcome.not_before_ms <= now() + most * 1000 + 1000
-        devices = g.ledger.views["devices"]
-        assert isinstance(devices, DevicesView)
+        devices = g.ledger.view(DevicesView)
         assert (devices.holder(TAKOS.domain, "token", f"{failure}:x") == "bob") == row.stays
         assert [type(fact) for fact in removed] == ([] if row.stays else [Removed])
         alarms = [line["reason"] for line in lines if line["event"] == "push alarm"]

@@ -28,10 +28,7 @@ class Barring:
     """What is barred here; the secret is read when the first bar needs it."""
 
     def __init__(self, clock: Clock, ledger: Ledger, data: Path) -> None:
-        bars, moderation = ledger.views["bars"], ledger.views["moderation"]
-        assert isinstance(bars, BarsView)
-        assert isinstance(moderation, ModerationView)
-        self._clock, self._bars, self._moderation = clock, bars, moderation
+        self._clock, self._bars, self._moderation = clock, ledger.view(BarsView), ledger.view(ModerationView)
         self._keys = data / "keys"
         self._secret: bytes | None = None
 

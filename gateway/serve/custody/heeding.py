@@ -40,10 +40,8 @@ class Heeding:
     def __init__(
         self, within_s: float, clock: Clock, log: Log, ledger: Ledger, erasing: Erasing, *, hop: Hop = patiently
     ) -> None:
-        view = ledger.views["heeding"]
-        assert isinstance(view, HeedingView)
         self._within_s, self._clock, self._log, self._ledger = within_s, clock, log, ledger
-        self._erasing, self._view, self._hop = erasing, view, hop
+        self._erasing, self._view, self._hop = erasing, ledger.view(HeedingView), hop
         self._looked = 0  # no request stands between the view's position and this
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -78,10 +78,7 @@ class Dispatcher:
         slots: int,
         classes: TenantClasses | None = None,
     ) -> None:
-        outbox, devices = ledger.views["outbox"], ledger.views["devices"]
-        assert isinstance(outbox, OutboxView)
-        assert isinstance(devices, DevicesView)
-        self._devices = devices
+        self._devices, outbox = ledger.view(DevicesView), ledger.view(OutboxView)
         self._outbox, self._ledger, self._ways, self._clock, self._metrics = outbox, ledger, ways, clock, metrics
         self._slots, self._turns = slots, Turns(outbox, slots)
         self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())

@@ -43,10 +43,8 @@ class Settler:
     """Takes outcomes (`end`) and records them (`run`); ``unsettled`` of them are not durable yet."""
 
     def __init__(self, ledger: Ledger, clock: Clock, figures: PushFigures, alarms: Alarms) -> None:
-        devices = ledger.views["devices"]
-        assert isinstance(devices, DevicesView)
-        self._ledger, self._devices, self._clock, self._alarms = ledger, devices, clock, alarms
-        self._figures = figures
+        self._ledger, self._devices, self._clock = ledger, ledger.view(DevicesView), clock
+        self._figures, self._alarms = figures, alarms
         self._outcomes: list[tuple[Ended, list[Draft]]] = []
         self._news = trio.lowlevel.ParkingLot()
         self.unsettled = 0

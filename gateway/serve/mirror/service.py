@@ -68,8 +68,7 @@ class MirrorService:
     """All replication sessions; `introduce` it before it serves."""
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
-        rows = ledger.views["rows"]
-        assert isinstance(rows, RowsView)
+        rows = ledger.view(RowsView)
         self.config, self.clock, self.metrics, self.rows, self.log = config.mirror, clock, metrics, rows, ledger.log
         self.tokens: Tokens | None = None
         self.refusals = Refusals()

@@ -32,9 +32,7 @@ class LastGood:
     """Recalls documents, and records those that are news."""
 
     def __init__(self, clock: Clock, ledger: Ledger) -> None:
-        view = ledger.views["documents"]
-        assert isinstance(view, DocumentsView)
-        self._clock, self._ledger, self._view = clock, ledger, view
+        self._clock, self._ledger, self._view = clock, ledger, ledger.view(DocumentsView)
 
     def recall(self, domain: str) -> Recalled | None:
         """What the log has of a domain; a document that its server called invalid is as none.

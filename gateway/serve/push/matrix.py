@@ -85,11 +85,8 @@ class MatrixDoor:
         self._firebase = firebase_document(config.firebase)
         self._inflight = Inflight()
         self._per_address = Buckets(config.push.rate_per_address / 60, config.push.rate_per_address, RATE_KEYS_MAX)
-        devices, outbox, pushkeys = (ledger.views[name] for name in ("devices", "outbox", "pushkeys"))
-        assert isinstance(devices, DevicesView)
-        assert isinstance(outbox, OutboxView)
-        assert isinstance(pushkeys, PushkeysView)
-        self._devices, self._outbox, self._pushkeys = devices, outbox, pushkeys
+        self._devices, self._pushkeys = ledger.view(DevicesView), ledger.view(PushkeysView)
+        self._outbox = ledger.view(OutboxView)
 
     def routes(self, app: QuartTrio) -> None:
         """Add what is configured; the rest stays 404."""

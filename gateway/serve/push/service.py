@@ -64,7 +64,8 @@ class PushService:
     ) -> None:
         judge_title(config.push.title)
         self._push, self._clock, self._ledger, self._metrics = config.push, clock, ledger, metrics
-        self._devices, self._nonces, self._outbox = _views(ledger)
+        self._devices, self._nonces = ledger.view(DevicesView), ledger.view(NoncesView)
+        self._outbox = ledger.view(OutboxView)
         self._directory = Directory(config.push, config.instances, config.matrix)
         fetches, last_good = config.push.first_fetches_per_minute, LastGood(clock, ledger)
         self._documents = Documents(fetch or Fetcher(), fetches, last_good)
@@ -374,14 +375,6 @@ def _view(serve: Serve, counter: Counter) -> Callable[[], Awaitable[Response]]:
         return Response(msgspec.json.encode(answer), content_type="application/json")
 
     return view
-
-
-def _views(ledger: Ledger) -> tuple[DevicesView, NoncesView, OutboxView]:
-    devices, nonces, outbox = (ledger.views[name] for name in ("devices", "nonces", "outbox"))
-    assert isinstance(devices, DevicesView)
-    assert isinstance(nonces, NoncesView)
-    assert isinstance(outbox, OutboxView)
-    return devices, nonces, outbox
 
 
 def _per_minute(count: int) -> Buckets:

@@ -53,12 +53,8 @@ class Tenancy:
 
     def __init__(self, clock: Clock, ledger: Ledger, directory: Directory) -> None:
         self._clock, self._ledger, self._directory = clock, ledger, directory
-        devices, outbox, usage, keys = (ledger.views[name] for name in ("devices", "outbox", "usage", "pushkeys"))
-        assert isinstance(devices, DevicesView)
-        assert isinstance(keys, PushkeysView)
-        assert isinstance(outbox, OutboxView)
-        assert isinstance(usage, UsageView)
-        self._devices, self._outbox, self._usage, self._pushkeys = devices, outbox, usage, keys
+        self._devices, self._pushkeys = ledger.view(DevicesView), ledger.view(PushkeysView)
+        self._outbox, self._usage = ledger.view(OutboxView), ledger.view(UsageView)
         self._requests, self._notifications = Rates(RATE_KEYS_MAX), Rates(RATE_KEYS_MAX)
         self._admitted: LRUCache[tuple[str, int], int] = LRUCache(RATE_KEYS_MAX)  # by tenant and day, in this run
         self._enrolling: Counter[str] = Counter()  # new devices under way

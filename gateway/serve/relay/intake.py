@@ -66,16 +66,12 @@ class Intake:
         verifier: Verifier,
         deliver: Callable[[str, Event, bytes], None],
     ) -> None:
-        view = ledger.views["events"]
-        assert isinstance(view, EventsView)
         self._limits, self._clock, self._ledger = limits, clock, ledger
-        self._verifier, self._deliver, self._view = verifier, deliver, view
+        self._verifier, self._deliver, self._view = verifier, deliver, ledger.view(EventsView)
         policy, self._configured = limits.policy, rules_of(limits.policy)
         self._plugin = Plugin(policy.plugin, policy.plugin_s_max) if policy.plugin else None
         self._rates: LRUCache[str, tuple[float, int]] = LRUCache(RATED_KEYS_MAX)  # key -> (events left, at ms)
-        moderation = ledger.views["moderation"]
-        assert isinstance(moderation, ModerationView)
-        self._moderation = moderation
+        self._moderation = ledger.view(ModerationView)
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self.is_barred: Callable[[str, Event], bool] = _bars_nobody  # (relay key, event)
         self._in_flight: dict[tuple[str, str], trio.Event] = {}

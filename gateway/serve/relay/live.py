@@ -65,9 +65,7 @@ class LiveRows:
     """Every open subscription, by relay; ``private`` are the kinds that not every reader may see."""
 
     def __init__(self, ledger: Ledger, private: Sequence[int]) -> None:
-        view = ledger.views["events"]
-        assert isinstance(view, EventsView)
-        self._ledger, self._view, self._private = ledger, view, frozenset(private)
+        self._ledger, self._view, self._private = ledger, ledger.view(EventsView), frozenset(private)
         self._relays: dict[str, Matcher[Subscription]] = {}
 
     def open(

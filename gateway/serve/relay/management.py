@@ -33,13 +33,11 @@ class ManagementService:
     """Answers admins; ``named`` gives the relay key of a socket path, ``names`` whether a URL is that relay's."""
 
     def __init__(self, limits: Relay, clock: Clock, ledger: Ledger) -> None:
-        view = ledger.views["moderation"]
-        assert isinstance(view, ModerationView)
         self.named: Callable[[str], str | None] = lambda _: None
         self.names: Callable[[str, str], bool] = lambda *_: False
         self.membership: Membership | None = None
         self._admins = frozenset(limits.admins)
-        self._clock, self._ledger, self._view = clock, ledger, view
+        self._clock, self._ledger, self._view = clock, ledger, ledger.view(ModerationView)
         self._used: LRUCache[str, bool] = LRUCache(HTTP_AUTHS_KEPT_MAX)
         self._refusals = Refusals()
 

@@ -57,11 +57,9 @@ class Membership:
     """The members of one relay; without it a relay is open."""
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, scan: EventScan, relay_key: str) -> None:
-        view, moderation = ledger.views["events"], ledger.views["moderation"]
-        assert isinstance(view, EventsView)
-        assert isinstance(moderation, ModerationView)
         self.relay_key = relay_key
-        self._clock, self._ledger, self._scan, self._view, self._moderation = clock, ledger, scan, view, moderation
+        self._clock, self._ledger, self._scan = clock, ledger, scan
+        self._view, self._moderation = ledger.view(EventsView), ledger.view(ModerationView)
         secret = stored_key(Path(config.data) / "keys", RELAY_KEY, clock)
         self._signer, self._invitations = Signer(secret), Invitations(secret, relay_key)
         self._admins, self._members_invite = frozenset(config.relay.admins), config.relay.members_invite

@@ -76,11 +76,7 @@ class NostrService:
     """All sessions on normal sockets; ``replicate`` opens the mirror's side of one, where there is a mirror."""
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
-        view = ledger.views["events"]
-        moderation = ledger.views["moderation"]
-        assert isinstance(view, EventsView)
-        assert isinstance(moderation, ModerationView)
-        self.moderation = moderation
+        self.moderation, view = ledger.view(ModerationView), ledger.view(EventsView)
         self.limits, self.metrics, self.log, self.view = config.relay, metrics, ledger.log, view
         self.clock, limits = clock, config.relay
         self.budget = Budget(limits.messages_per_s_max, limits.bytes_per_s_max)

@@ -55,7 +55,8 @@ class RelayService:
 
     def __init__(self, config: Config, clock: Clock, ledger: Ledger, metrics: Metrics) -> None:
         self._config, self._clock, self._ledger, self._metrics = config, clock, ledger, metrics
-        self._relays, self._tokens, self._rows = _views(ledger)
+        self._relays, self._tokens = ledger.view(RelaysView), ledger.view(TokensView)
+        self._rows = ledger.view(RowsView)
         decisive = (self._relays, self._tokens)
         self.key = token_key(config, clock).encode()
         self.base_url = config.server.public_url or f"http://{config.server.bind}"  # the door knows a free port later
@@ -348,14 +349,6 @@ def worker_secrets(config: Config) -> dict[str, str]:
     if config.registration.secret:
         secrets[DEFAULT_WORKER] = config.registration.secret
     return secrets
-
-
-def _views(ledger: Ledger) -> tuple[RelaysView, TokensView, RowsView]:
-    relays, tokens, rows = (ledger.views[name] for name in ("relays", "tokens", "rows"))
-    assert isinstance(relays, RelaysView)
-    assert isinstance(tokens, TokensView)
-    assert isinstance(rows, RowsView)
-    return relays, tokens, rows
 
 
 async def _body() -> bytes:

@@ -207,8 +207,7 @@ async def test_views_and_snapshots_forget_also_where_retention_took_what_they_ca
     assert users_with_devices(tmp_path) == [OTHER]
     assert any(name.startswith("devices-") for name, _ in files_with(tmp_path, OTHER))
     async with erasing_over(tmp_path) as (ledger, _):  # the views are taken as they are
-        devices = ledger.views["devices"]
-        assert isinstance(devices, DevicesView)
+        devices = ledger.view(DevicesView)
         assert [device.target for device in devices.devices("demo.example.com", OTHER)] == [OTHER_TOKEN]
 
 

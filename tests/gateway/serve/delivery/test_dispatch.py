@@ -106,8 +106,7 @@ class World:
 
     @property
     def queued(self) -> int:
-        outbox = self.ledger.views["outbox"]
-        assert isinstance(outbox, OutboxView)
+        outbox = self.ledger.view(OutboxView)
         return outbox.queued_all()
 
     async def accept(self, *targets: str, tenant: str = "a", project: str = "p", ttl_ms: int = HOUR_MS) -> None:
@@ -244,8 +243,7 @@ async def test_a_dead_device_is_removed_and_a_failed_one_stays(autojump_clock: t
         reasons = [(fact.outcome, fact.reason) for fact in w.facts(Settled)]
         assert reasons[0] == ("failed", "sender-id-mismatch"), "nothing had got through yet"
         assert reasons[-1] == ("removed", "sender-id-mismatch")
-        devices = w.ledger.views["devices"]
-        assert isinstance(devices, DevicesView)
+        devices = w.ledger.view(DevicesView)
         assert devices.holder("a", "token", "bad") == "u1"
         assert devices.holder("a", "token", "dead") is None
 

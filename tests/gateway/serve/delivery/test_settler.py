@@ -16,8 +16,7 @@ from tests.fakes import FakeClock, memory_ledger
 
 
 def figures(ledger: Ledger) -> PushFigures:
-    outbox = ledger.views["outbox"]
-    assert isinstance(outbox, OutboxView)
+    outbox = ledger.view(OutboxView)
     return PushFigures(Metrics(), outbox, ledger.log, TenantClasses())
 
 
@@ -38,8 +37,7 @@ async def test_all_that_ended_meanwhile_is_recorded_in_one_batch_and_then_handed
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert settler.unsettled == 0
         assert [[one.key for one, _ in batch] for batch in handed] == [[(0, 0), (0, 1)]]
-        outbox = ledger.views["outbox"]
-        assert isinstance(outbox, OutboxView)
+        outbox = ledger.view(OutboxView)
         assert outbox.queued("a") == 2
         nursery.cancel_scope.cancel()
 

@@ -24,8 +24,7 @@ def store(number: int = 1, kind: int = 1, writer: str = "", *, is_open: bool = F
 @asynccontextmanager
 async def intake() -> AsyncIterator[RowIntake]:
     async with memory_ledger(RowsView) as ledger:
-        rows = ledger.views["rows"]
-        assert isinstance(rows, RowsView)
+        rows = ledger.view(RowsView)
         yield RowIntake(FakeClock(), ledger, rows, b"key")
 
 

@@ -14,8 +14,7 @@ NOW = 1_763_126_872_000
 
 
 def figures(ledger: Ledger, metrics: Metrics) -> PushFigures:
-    outbox = ledger.views["outbox"]
-    assert isinstance(outbox, OutboxView)
+    outbox = ledger.view(OutboxView)
     return PushFigures(metrics, outbox, ledger.log, TenantClasses(Push(allow=["known.example"])))
 
 

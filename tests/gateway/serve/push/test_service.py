@@ -89,8 +89,7 @@ class Gateway:
 
     async def settled(self) -> None:
         """Wait until nothing is pending."""
-        outbox = self.ledger.views["outbox"]
-        assert isinstance(outbox, OutboxView)
+        outbox = self.ledger.view(OutboxView)
         with trio.fail_after(30):
             while outbox.queued_all():  # noqa: ASYNC110 - the view tells nobody
                 await trio.sleep(0.005)

@@ -57,9 +57,7 @@ async def desk(log: MemoryLog | None = None) -> AsyncIterator[Desk]:
             payload = {"relayKey": relay_key, "peers": [], "metadata": {"identifier": relay_key}}
             fact = RelayRegistered(worker, relay_key, "", 0, 0, canonical(payload))
             await ledger.record([draft(fact, ts_ns=0)])
-        relays, tokens = ledger.views["relays"], ledger.views["tokens"]
-        assert isinstance(relays, RelaysView)
-        assert isinstance(tokens, TokensView)
+        relays, tokens = ledger.view(RelaysView), ledger.view(TokensView)
         yield Desk(TokenDesk(Tokens(), clock, ledger, (relays, tokens), KEY), clock, ledger.log)
 
 
