@@ -8,7 +8,6 @@ for ever, an older schema through its upcasters. Nothing here knows views or I/O
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import cbor2
@@ -373,15 +372,28 @@ def refuse_unknown(records: Sequence[Record]) -> None:
 
 
 def event_draft(relay_key: str, received_ms: int, event: bytes, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
-    """Draft an `EventStored` as `draft` does, byte for byte, at a fifth of the cost."""
-    payload = b"".join((salt, _event_fields(relay_key, received_ms), bytes_head(len(event)), event))
-    return Draft(EventStored.kind, payload, ts_ns, subject, EventStored.schema)
+    """Draft an `EventStored` as `draft` does, byte for byte."""
+    [drafted] = event_drafts(relay_key, received_ms, [event], ts_ns=ts_ns, subjects=[subject], salts=salt)
+    return drafted
 
 
-@lru_cache(64)
-def _event_fields(relay_key: str, received_ms: int) -> bytes:
-    """Encode what an `EventStored` begins with: the same for all events of a batch."""
-    return b"\x83" + cbor2.dumps(relay_key) + cbor2.dumps(received_ms)
+def event_drafts(
+    relay_key: str,
+    received_ms: int,
+    events: Sequence[bytes],
+    *,
+    ts_ns: int,
+    subjects: Sequence[bytes],
+    salts: bytes,
+) -> list[Draft]:
+    """Draft an `EventStored` for each of a batch, at an eighth of the cost; ``salts`` stand back to back."""
+    kind, schema, join = EventStored.kind, EventStored.schema, b"".join
+    head = b"\x83" + cbor2.dumps(relay_key) + cbor2.dumps(received_ms)
+    starts = range(0, len(salts), SALT_BYTES)
+    return [
+        Draft(kind, join((salts[at : at + SALT_BYTES], head, bytes_head(len(event)), event)), ts_ns, subject, schema)
+        for at, event, subject in zip(starts, events, subjects, strict=True)
+    ]
 
 
 def event_of(record: Record) -> tuple[str, bytes] | None:

@@ -64,6 +64,18 @@ def keeping(kind: int) -> Keeping:
     return Keeping.NEWEST_ADDRESSED if 30_000 <= kind < 40_000 else Keeping.ALL
 
 
+@lru_cache(KINDS_KEPT)
+def is_ephemeral(kind: int) -> bool:
+    """Tell a kind of which nothing is kept."""
+    return keeping(kind) is Keeping.NONE
+
+
+@lru_cache(KINDS_KEPT)
+def is_plain(kind: int) -> bool:
+    """Tell a kind of which all is kept, and nothing but its author's own deletions or requests bars it."""
+    return keeping(kind) is Keeping.ALL and kind != GIFT_WRAP
+
+
 def identifier(event: Event) -> str:
     """Give the ``d`` tag of an addressable event (the first; "" where there is none), "" for every other class."""
     if keeping(event.kind) is not Keeping.NEWEST_ADDRESSED:

@@ -142,6 +142,7 @@ _typed = msgspec.json.Decoder(tuple[Literal["EVENT"], WireEvent])
 _untyped = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 _EVENT_HEAD = '["EVENT",'
+_OK_HEAD = '["OK","'
 
 
 def decode(text: str | bytes) -> ClientMessage:
@@ -295,6 +296,12 @@ _READERS: dict[str, Callable[[list[Any], str], ClientMessage]] = {
 def ok(event_id: str, accepted: bool, reason: str = "") -> str:
     """Encode the answer to an EVENT."""
     return _encode(("OK", event_id, accepted, reason)).decode()
+
+
+def ok_around(accepted: bool, reason: str) -> tuple[bytes, bytes]:
+    """Give what stands in such an answer before and behind the id of an event that `decode` has passed: it is hex."""
+    whole = _encode(("OK", "", accepted, reason))
+    return whole[: len(_OK_HEAD)], whole[len(_OK_HEAD) :]
 
 
 def eose(sub_id: str, *hints: str) -> str:

@@ -133,7 +133,7 @@ class Gateway:
         self.mirror.delegation.peers_of = self.relays.peers_asked
         self.nostr.replicate, self.nostr.comparisons = self.mirror.replica, self.mirror.comparisons
         self.nostr.introduce(self._is_relays_url)
-        self.nostr.intake.is_barred = self.barring.is_barred
+        self.nostr.intake.barred = self.barring.barred
         self.management.membership = self.nostr.membership
         self.management.names, self.management.named = self._is_relays_url, self._relay_key
         self.status.public_relays = self.relays.public_relays

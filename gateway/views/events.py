@@ -29,6 +29,7 @@ from gateway.nostr.event import (
     expiration,
     indexed_tags,
     is_hex_64,
+    is_plain,
     keeping,
     stored_event,
 )
@@ -117,7 +118,11 @@ class EventsView(TableView):
         if relay == _UNSEEN and not self._vanishings.any:
             return [Standing.NEW] * len(events)
         if not self._ids.found(eventkeys.of_ids([event.id for event in events], relay)):
-            return [self._standing(relay, event) for event in events]
+            deleting, new = self.deleting(events), Standing.NEW
+            return [
+                new if is_plain(event.kind) and event.pubkey not in deleting else self._standing(relay, event)
+                for event in events
+            ]
         marks = [mark_of(event.created_at, event.id) for event in events]
         known = self._known([(relay, tie, half) for _, tie, half in marks])
         return [
@@ -126,10 +131,8 @@ class EventsView(TableView):
         ]
 
     def _standing(self, relay: int, event: Event) -> Standing:
-        """Say how an event stands that is not known; most are of authors who deleted nothing, and of plain kinds."""
+        """Say how an event stands that is not known."""
         author = self.author(event.pubkey)
-        if event.kind != GIFT_WRAP and (author is None or not author.deletes) and keeping(event.kind) is Keeping.ALL:
-            return Standing.NEW
         if self._may_have_vanished(author, event) and self._vanishings.bars(relay, event):
             return Standing.VANISHED
         if event.kind == GIFT_WRAP and self._is_deleted_by_whom_it_is_for(relay, event):
@@ -159,6 +162,11 @@ class EventsView(TableView):
     def author(self, pubkey: str) -> Author | None:
         """Look an author up; ``pseudonym`` is the subject that the next record of theirs must carry."""
         return self._authors.of(pubkey)
+
+    def deleting(self, events: Sequence[Event]) -> set[str]:
+        """Give those of the events' authors who deleted something, or asked to vanish: theirs may be barred."""
+        found = {pubkey: self.author(pubkey) for pubkey in {event.pubkey for event in events}}
+        return {pubkey for pubkey, author in found.items() if author is not None and author.deletes}
 
     def kinds_of(self, relay: int, author: int, most: int) -> list[int]:
         """List the kinds that an author wrote in a relay, ``most`` at most, whether or not any is left of each."""

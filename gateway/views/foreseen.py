@@ -5,6 +5,8 @@ records from the disk, as every start does, finds nothing here and decodes. So t
 This module must not know what is folded.
 """
 
+from collections.abc import Sequence
+
 from gateway.limits.views import FORESEEN_BYTES_MAX
 from gateway.nostr.event import Event
 
@@ -17,13 +19,14 @@ class Foreseen:
         self._events: dict[int, tuple[bytes, str, Event]] = {}
         self._bytes, self._bytes_max = 0, bytes_max
 
-    def note(self, payload: bytes, relay_key: str, event: Event) -> None:
-        """Keep an event that was submitted: what a failed log never takes goes at the limit, with the others."""
-        self._bytes += len(payload)
+    def note(self, relay_key: str, payloads: Sequence[bytes], events: Sequence[Event]) -> None:
+        """Keep events that were submitted: what a failed log never takes goes at the limit, with the others."""
+        self._bytes += sum(map(len, payloads))
         if self._bytes > self._bytes_max:
             self.forget()
         else:
-            self._events[id(payload)] = (payload, relay_key, event)
+            kept = [(payload, relay_key, event) for payload, event in zip(payloads, events, strict=True)]
+            self._events.update(zip(map(id, payloads), kept, strict=True))
 
     def take(self, payload: bytes | None) -> tuple[str, Event] | None:
         """Give relay key and event of a record's payload, once; None where it is not known."""

@@ -6,6 +6,7 @@ secret ``data/keys/bar.key``. Where that was lost, bars of erased keys hold no l
 This module must not know how an erasure is carried out.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -45,6 +46,12 @@ class Barring:
             for letter, value in indexed_tags(event)
             if letter == "p" and is_hex_64(value)
         )
+
+    def barred(self, relay_key: str, events: Sequence[Event]) -> frozenset[str]:
+        """Give the ids of those that may not come (back); nobody is barred in most logs, which is told at once."""
+        if self._bars.is_empty:
+            return frozenset()
+        return frozenset(event.id for event in events if self.is_barred(relay_key, event))
 
     def _until_s(self, relay_key: str, pubkey: str) -> int:
         return self._bars.until_s(relay_key, self.mark(pubkey))

@@ -5,8 +5,8 @@ at most once for a relay, and whoever brings it again meanwhile waits for that o
 its original look like a duplicate. Ephemeral events are never recorded. This module must not know sockets.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from itertools import compress
 
 import trio
 from cachetools import LRUCache
@@ -14,43 +14,34 @@ from cachetools import LRUCache
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
 from gateway.config import Relay
-from gateway.facts import SALT_BYTES, Vanished, draft, event_draft
+from gateway.facts import SALT_BYTES, Vanished, draft, event_drafts
 from gateway.limits.nostr import PSEUDONYMS_IN_FLIGHT_MAX, RATED_KEYS_MAX
-from gateway.nostr import message as wire
-from gateway.nostr.event import GIFT_WRAP, VANISH, Event, Keeping, keeping, stored_form
+from gateway.nostr.event import VANISH, Event, is_ephemeral, is_plain, stored_form
 from gateway.nostr.policy import Context, Reject, Sender, judge
 from gateway.nostr.rules import Rules, rules_of
 from gateway.nostr.signature import Claim
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
+from gateway.serve.relay.answers import Answers, Verdict
 from gateway.serve.relay.plugin import Plugin
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView, Standing
 from gateway.views.moderation import ModerationView
 
 PSEUDONYM_BYTES = 16
-GOOD = frozenset({"accepted", "duplicate"})
-Verdict = tuple[bool, str]
-
-
-class Answer(NamedTuple):
-    """An OK to send, and its result as the metrics name it: accepted, duplicate, or the refusal's prefix."""
-
-    text: str
-    result: str
-
-
 ANSWERS: dict[Standing, Verdict] = {
     Standing.KNOWN: (True, "duplicate: already have this event"),
     Standing.SUPERSEDED: (True, "duplicate: a newer version is stored"),
     Standing.DELETED: (False, "blocked: its author deleted this event"),
     Standing.VANISHED: (False, "blocked: its author, or whom it is for, asked to vanish"),
 }
+AFTERWARDS = ANSWERS | {Standing.NEW: (True, ""), Standing.KNOWN: (True, "")}  # of what was just recorded
 ALL_RELAYS = "ALL_RELAYS"
 NOBODY = Sender()
 NO_RULES = Rules()
 STORED: Verdict = (True, "")
 BARRED: Verdict = (False, "blocked: its author, or whom it is for, was erased here")
+TOO_FAST: Verdict = (False, "rate-limited: this key writes too fast")
 FORGED: Verdict = (False, "invalid: the signature does not verify")
 LOG_FAILED: Verdict = (False, "error: the log takes no records now")
 
@@ -73,7 +64,7 @@ class Intake:
         self._rates: LRUCache[str, tuple[float, int]] = LRUCache(RATED_KEYS_MAX)  # key -> (events left, at ms)
         self._moderation = ledger.view(ModerationView)
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
-        self.is_barred: Callable[[str, Event], bool] = _bars_nobody  # (relay key, event)
+        self.barred: Callable[[str, Sequence[Event]], Collection[str]] = _bars_nobody  # (relay key, events): their ids
         self._in_flight: dict[tuple[str, str], trio.Event] = {}
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
 
@@ -90,25 +81,21 @@ class Intake:
         if self._plugin is not None:
             await self._plugin.end()
 
-    async def take(self, relay_key: str, events: Sequence[Event], sender: Sender = NOBODY) -> list[Answer]:
-        """Answer each event with its OK, in any order.
+    async def take(self, relay_key: str, events: Sequence[Event], sender: Sender = NOBODY) -> Answers:
+        """Answer each event.
 
         Cancelled: what was submitted may still be stored.
         """
-        answers: list[Answer] = []
+        answers = Answers()
         while events:
             done = trio.Event()
             fresh, others, later = self._claim(relay_key, events, done)
             try:
-                verdicts = self._decide(relay_key, fresh, sender)
-                open_ones = [event for event, verdict in zip(fresh, verdicts, strict=True) if verdict is None]
-                outcome = iter(await self._keep(relay_key, open_ones, sender))
+                await self._keep(relay_key, self._decide(relay_key, fresh, sender, answers), sender, answers)
             finally:
                 for event in fresh:
                     del self._in_flight[relay_key, event.id]
                 done.set()
-            for event, verdict in zip(fresh, verdicts, strict=True):
-                answers.append(_answer(event, *(next(outcome) if verdict is None else verdict)))
             for other in others:
                 await other.wait()
             events = later
@@ -121,38 +108,47 @@ class Intake:
 
     def _claim(
         self, relay_key: str, events: Sequence[Event], done: trio.Event
-    ) -> tuple[list[Event], set[trio.Event], list[Event]]:
+    ) -> tuple[Sequence[Event], Collection[trio.Event], Sequence[Event]]:
         """Put events in flight: (those that were not, what the others wait for, the others)."""
+        in_flight = self._in_flight
+        claims = dict.fromkeys([(relay_key, event.id) for event in events], done)
+        if len(claims) == len(events) and in_flight.keys().isdisjoint(claims):  # as nearly always
+            in_flight.update(claims)
+            return events, (), ()
         fresh: list[Event] = []
         later: list[Event] = []
         others: set[trio.Event] = set()
         for event in events:
-            holder = self._in_flight.get((relay_key, event.id))
+            holder = in_flight.get((relay_key, event.id))
             if holder is None:
-                self._in_flight[relay_key, event.id] = done
+                in_flight[relay_key, event.id] = done
                 fresh.append(event)
             else:
                 later.append(event)
                 others.add(holder)
         return fresh, others, later
 
-    def _decide(self, relay_key: str, events: Sequence[Event], sender: Sender) -> list[Verdict | None]:
-        """Answer what needs no signature check; None for what is to be verified and kept."""
+    def _decide(self, relay_key: str, events: Sequence[Event], sender: Sender, answers: Answers) -> list[Event]:
+        """Answer what needs no signature check; give what is to be verified and kept."""
         now_ms = self._clock.now_ms()
         rules = tuple(one for one in self.rules(relay_key) if one != NO_RULES)
         context = Context(self._limits, now_ms // 1000, sender, rules)
-        verdicts: list[Verdict | None] = []
+        barred = self.barred(relay_key, events)
+        new, known = Standing.NEW, Standing.KNOWN
+        left: list[Event] = []
         for event, standing in zip(events, self._view.standings(relay_key, events), strict=True):
             ruling = judge(event, context)
             if isinstance(ruling, Reject):
-                verdicts.append((False, ruling.reason))
-            elif standing is not Standing.KNOWN and self._writes_too_fast(event.pubkey, now_ms):
-                verdicts.append((False, "rate-limited: this key writes too fast"))
-            elif standing is not Standing.KNOWN and self.is_barred(relay_key, event):
-                verdicts.append(BARRED)
+                answers.add((False, ruling.reason), [event.id])
+            elif standing is not known and self._writes_too_fast(event.pubkey, now_ms):
+                answers.add(TOO_FAST, [event.id])
+            elif standing is not known and event.id in barred:
+                answers.add(BARRED, [event.id])
+            elif standing is new or is_ephemeral(event.kind):
+                left.append(event)
             else:
-                verdicts.append(None if keeping(event.kind) is Keeping.NONE else ANSWERS.get(standing))
-        return verdicts
+                answers.add(ANSWERS[standing], [event.id])
+        return left
 
     def _writes_too_fast(self, pubkey: str, now_ms: int) -> bool:
         per_minute = self._limits.policy.events_per_minute_per_key
@@ -163,53 +159,55 @@ class Intake:
         self._rates[pubkey] = (max(0.0, left - 1) if left >= 1 else left, now_ms)
         return left < 1
 
-    async def _keep(self, relay_key: str, events: Sequence[Event], sender: Sender) -> list[Verdict]:
-        """Verify, ask the operator's policy, and record; one answer for each."""
+    async def _keep(self, relay_key: str, events: Sequence[Event], sender: Sender, answers: Answers) -> None:
+        """Verify, ask the operator's policy, record, and answer."""
         if not events:
-            return []
+            return
         verdicts = await self._verifier.verify([Claim(event.pubkey, event.id, event.sig) for event in events])
-        good = [event for event, holds in zip(events, verdicts, strict=True) if holds]
-        turned_down = await self._ask_plugin(good, sender)
+        good: Sequence[Event] = events
+        if not all(verdicts):
+            good = list(compress(events, verdicts))
+            answers.add(FORGED, [event.id for event, holds in zip(events, verdicts, strict=True) if not holds])
+        if self._plugin is not None:
+            good = await self._unopposed(self._plugin, good, sender, answers)
         kept = []
         for event in good:
-            if event.id in turned_down:
-                continue
-            if keeping(event.kind) is Keeping.NONE:
+            if is_ephemeral(event.kind):
                 self._deliver(relay_key, event, stored_form(event))
+                answers.add(STORED, [event.id])
             else:
                 kept.append(event)
-        failed = await self._record(relay_key, kept)
-        return [
-            (turned_down.get(event.id) or (LOG_FAILED if failed else self._outcome(relay_key, event)))
-            if holds
-            else FORGED
-            for event, holds in zip(events, verdicts, strict=True)
-        ]
+        if kept and await self._record(relay_key, kept):
+            answers.add(LOG_FAILED, [event.id for event in kept])
+        else:
+            self._tell(relay_key, kept, answers)
 
-    async def _ask_plugin(self, events: Sequence[Event], sender: Sender) -> dict[str, Verdict]:
-        """Give the answers to those that the operator's own policy does not let pass."""
-        if self._plugin is None:
-            return {}
-        found = {}
+    async def _unopposed(
+        self, plugin: Plugin, events: Sequence[Event], sender: Sender, answers: Answers
+    ) -> Sequence[Event]:
+        """Give the events that the operator's own policy lets pass; the others are answered as it says."""
+        left = []
         for event in events:
-            verdict = await self._plugin.ask(event, sender.address, self._clock.now_ms())
-            if verdict is not None:
-                found[event.id] = verdict
-        return found
+            verdict = await plugin.ask(event, sender.address, self._clock.now_ms())
+            if verdict is None:
+                left.append(event)
+            else:
+                answers.add(verdict, [event.id])
+        return left
 
     async def _record(self, relay_key: str, events: Sequence[Event]) -> bool:
         """Append the events and wait until the view has them; True where the log has failed."""
-        if not events:
-            return False
         try:
             await self._ledger.log.room()
             # Asked again, with no pause before the submit: an erasure may have raised a bar meanwhile.
-            unbarred = [event for event in events if not self.is_barred(relay_key, event)]
-            if unbarred:
-                drafts = self._drafts(relay_key, unbarred)
+            barred = self.barred(relay_key, events)
+            if barred:
+                events = [event for event in events if event.id not in barred]
+            if events:
+                drafts = self._drafts(relay_key, events)
                 _, ticket = self._ledger.submit(drafts)
-                for one, event in zip(drafts, unbarred, strict=False):  # requests to vanish stand behind
-                    self._view.foreseen.note(one.payload, relay_key, event)
+                # Requests to vanish stand behind the events' own drafts.
+                self._view.foreseen.note(relay_key, [one.payload for one in drafts[: len(events)]], events)
                 await ticket.wait()
         except LogFailed:
             return True
@@ -217,27 +215,21 @@ class Intake:
 
     def _drafts(self, relay_key: str, events: Sequence[Event]) -> list[Draft]:
         now_ns = self._clock.now_ns()
-        salts = self._clock.random_bytes(SALT_BYTES * len(events))
-        drafts = [
-            event_draft(
-                relay_key,
-                now_ns // 1_000_000,
-                stored_form(event),
-                ts_ns=now_ns,
-                subject=self._pseudonym(event.pubkey),
-                salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],
-            )
-            for at, event in enumerate(events)
-        ]
-        return drafts + [
-            self._vanished(relay_key, event, now_ns) for event in events if self._asks_here(event, relay_key)
-        ]
+        subjects = {pubkey: self._pseudonym(pubkey) for pubkey in {event.pubkey for event in events}}
+        drafts = event_drafts(
+            relay_key,
+            now_ns // 1_000_000,
+            [stored_form(event) for event in events],
+            ts_ns=now_ns,
+            subjects=[subjects[event.pubkey] for event in events],
+            salts=self._clock.random_bytes(SALT_BYTES * len(events)),
+        )
+        requests = [event for event in events if event.kind == VANISH and self._asks_here(event, relay_key)]
+        return drafts + [self._vanished(relay_key, event, now_ns) for event in requests]
 
     def _asks_here(self, event: Event, relay_key: str) -> bool:
-        """Whether an event asks this relay, or every relay, to let its author vanish (NIP-62)."""
-        return event.kind == VANISH and any(
-            url == ALL_RELAYS or self.names(url, relay_key) for url in _relay_tags(event)
-        )
+        """Whether a request to vanish names this relay, or every relay (NIP-62)."""
+        return any(url == ALL_RELAYS or self.names(url, relay_key) for url in _relay_tags(event))
 
     def _vanished(self, relay_key: str, event: Event, now_ns: int) -> Draft:
         """Draft what a request to vanish amounts to: what it names was decided by the address that we have now."""
@@ -257,22 +249,18 @@ class Intake:
             fresh = self._pseudonyms[pubkey] = self._clock.random_bytes(PSEUDONYM_BYTES)
         return fresh
 
-    def _outcome(self, relay_key: str, event: Event) -> Verdict:
-        """Say what became of a recorded event: a deletion or a newer version may have been in flight beside it."""
-        if self.is_barred(relay_key, event):
-            return BARRED
-        if self.contested(event):
-            standing = self._view.standing(relay_key, event)
-            return STORED if standing is Standing.KNOWN else ANSWERS.get(standing, STORED)
-        return STORED
-
-    def contested(self, event: Event) -> bool:
-        """Whether the fold may have refused an event that the view did not refuse beforehand."""
-        kept = keeping(event.kind)
-        if kept is not Keeping.ALL or event.kind == GIFT_WRAP:
-            return kept is not Keeping.NONE
-        author = self._view.author(event.pubkey)
-        return author is not None and author.deletes
+    def _tell(self, relay_key: str, events: Sequence[Event], answers: Answers) -> None:
+        """Say what became of recorded events: a deletion or a newer version may have been in flight beside them."""
+        barred, deletes = self.barred(relay_key, events), self._view.deleting(events)
+        stored: list[str] = []
+        for event in events:
+            if event.id in barred:
+                answers.add(BARRED, [event.id])
+            elif is_plain(event.kind) and event.pubkey not in deletes:  # then the fold refuses nothing that we passed
+                stored.append(event.id)
+            else:
+                answers.add(AFTERWARDS[self._view.standing(relay_key, event)], [event.id])
+        answers.add(STORED, stored)
 
 
 def _relay_tags(event: Event) -> list[str]:
@@ -284,11 +272,6 @@ def _names_nobody(url: str, relay_key: str) -> bool:
     return False
 
 
-def _bars_nobody(relay_key: str, event: Event) -> bool:
-    del relay_key, event
-    return False
-
-
-def _answer(event: Event, accepted: bool, reason: str) -> Answer:
-    result = ("duplicate" if reason else "accepted") if accepted else reason.partition(":")[0]
-    return Answer(wire.ok(event.id, accepted, reason), result)
+def _bars_nobody(relay_key: str, events: Sequence[Event]) -> Collection[str]:
+    del relay_key, events
+    return ()

@@ -16,7 +16,6 @@ from eventlog.record import Draft
 from gateway.config import Config
 from gateway.facts import SALT_BYTES, Moderated, draft, event_draft
 from gateway.limits.nostr import AUTH_SKEW_S_MAX, INVITATION_S, MODERATION_ENTRIES_MAX
-from gateway.nostr import message as wire
 from gateway.nostr.event import Event, first_value, is_protected, stored_event, stored_form
 from gateway.nostr.filter import Filter
 from gateway.nostr.membership import (
@@ -39,7 +38,8 @@ from gateway.nostr.signature import Claim, Signer
 from gateway.serve.clock import Clock
 from gateway.serve.keys import stored_key
 from gateway.serve.ledger import Ledger
-from gateway.serve.relay.intake import FORGED, LOG_FAILED, PSEUDONYM_BYTES, Answer, Verdict
+from gateway.serve.relay.answers import Answers, Verdict
+from gateway.serve.relay.intake import FORGED, LOG_FAILED, PSEUDONYM_BYTES
 from gateway.serve.relay.shown import shown
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
@@ -103,20 +103,18 @@ class Membership:
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
-    async def sift(
-        self, events: Sequence[Event], sender: Sender, verifier: Verifier
-    ) -> tuple[list[Event], list[Answer]]:
+    async def sift(self, events: Sequence[Event], sender: Sender, verifier: Verifier) -> tuple[list[Event], Answers]:
         """Part what a session sends: (what anybody or a member may write, the answers to all else).
 
         Cancelled: a request to join or leave may still take effect.
         """
-        passed, answers = list[Event](), list[Answer]()
+        passed, answers = list[Event](), Answers()
         for event in events:
             if event.kind in REQUESTS:
                 [holds] = await verifier.verify([Claim(event.pubkey, event.id, event.sig)])
-                answers.append(_answer(event, *(await self.answer(event, sender) if holds else FORGED)))
+                answers.add(await self.answer(event, sender) if holds else FORGED, [event.id])
             elif (refusal := self.refusal(event)) is not None:
-                answers.append(_answer(event, False, refusal))
+                answers.add((False, refusal), [event.id])
             else:
                 passed.append(event)
         return passed, answers
@@ -231,9 +229,3 @@ class Membership:
             )
             for event in events
         ]
-
-
-def _answer(event: Event, accepted: bool, reason: str) -> Answer:
-    prefix = reason.partition(":")[0]
-    result = prefix if not accepted or prefix == "duplicate" else "accepted"
-    return Answer(wire.ok(event.id, accepted, reason), result)

@@ -7,7 +7,6 @@ are checked.
 """
 
 import heapq
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, assert_never
@@ -49,8 +48,9 @@ from gateway.serve.metrics import Metrics
 from gateway.serve.port.framing import text_frame
 from gateway.serve.port.socket import Socket
 from gateway.serve.refusals import Refusals
+from gateway.serve.relay.answers import Answers
 from gateway.serve.relay.comparing import Comparing, ComparisonRefused, Comparisons
-from gateway.serve.relay.intake import GOOD, Answer, Intake
+from gateway.serve.relay.intake import Intake
 from gateway.serve.relay.live import LiveRows, Subscription
 from gateway.serve.relay.membership import Membership
 from gateway.serve.relay.recent import RecentPayloads
@@ -61,6 +61,7 @@ from gateway.views.eventscan import Ending, EventScan, Row
 from gateway.views.moderation import ModerationView
 
 CHALLENGE_BYTES = 16
+GOOD = frozenset({"accepted", "duplicate"})
 HINTS = {True: ("finish",), False: ("more",), None: ()}  # whether an answer was whole (NIP-67)
 
 
@@ -253,24 +254,25 @@ class Connection:
     async def _answer(self, events: Sequence[Event], keys: frozenset[str]) -> None:
         service = self._service
         answers = await self._taken(events, Sender(keys, self._socket.peer))
-        for result, count in Counter(answer.result for answer in answers).items():
+        results = answers.results
+        for result, count in results.items():
             service.metrics.relay_events.labels(result).inc(count)
             if result not in GOOD:
                 service.refusals.tell(self._socket.peer, what="nostr event", relay=self._grant.relay_key, reason=result)
-        if any(answer.result == "auth-required" for answer in answers):
+        if "auth-required" in results:
             self.challenge()
-        self._socket.send_many([answer.text for answer in answers])
+        self._socket.send_frames([answers.frames()])
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
 
-    async def _taken(self, events: Sequence[Event], sender: Sender) -> list[Answer]:
+    async def _taken(self, events: Sequence[Event], sender: Sender) -> Answers:
         """Have events taken in; at a closed relay its members' alone, and requests to join or leave it."""
         service, relay_key = self._service, self._grant.relay_key
         membership = service.members_of(relay_key)
         if membership is None:
             return await service.intake.take(relay_key, events, sender)
         passed, answers = await membership.sift(events, sender, service.verifier)
-        return answers + await service.intake.take(relay_key, passed, sender)
+        return answers | await service.intake.take(relay_key, passed, sender)
 
     async def _end(self, sub_id: str) -> None:
         subscription = self._open.pop(sub_id, None)

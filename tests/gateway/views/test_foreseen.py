@@ -24,7 +24,7 @@ def recorded(draft: Draft) -> Record:
 
 def test_an_event_is_given_once_and_for_the_very_payload() -> None:
     foreseen, payload = Foreseen(), bytes(range(100))
-    foreseen.note(payload, "own", EVENT)
+    foreseen.note("own", [payload], [EVENT])
     assert foreseen.take(bytes(bytearray(payload))) is None, "equal bytes came from elsewhere"
     assert foreseen.take(None) is None, "an erased record"
     assert foreseen.take(payload) == ("own", EVENT)
@@ -34,10 +34,10 @@ def test_an_event_is_given_once_and_for_the_very_payload() -> None:
 def test_at_its_limit_all_are_let_go_and_there_is_room_again() -> None:
     foreseen, payloads = Foreseen(bytes_max=250), [bytes([n]) * 100 for n in range(5)]
     for payload in payloads:
-        foreseen.note(payload, "own", EVENT)
+        foreseen.note("own", [payload], [EVENT])
     assert [foreseen.take(payload) is not None for payload in payloads] == [False, False, False, True, True]
     for payload in payloads[:2]:
-        foreseen.note(payload, "own", EVENT)
+        foreseen.note("own", [payload], [EVENT])
     assert all(foreseen.take(payload) is not None for payload in payloads[:2]), "what was taken counts no more"
 
 
@@ -47,7 +47,7 @@ def test_a_foreseen_event_is_not_decoded_and_folds_to_the_rows_that_decoding_giv
     record, views = recorded(drafted()), [EventsView(sqlite3.connect(":memory:")) for _ in range(2)]
     views[0].apply([record], 1)
     assert record.payload is not None
-    views[1].foreseen.note(record.payload, "own", EVENT)
+    views[1].foreseen.note("own", [record.payload], [EVENT])
     with monkeypatch.context() as patched:
         patched.delattr(events_module, "stored_event")
         views[1].apply([record], 1)

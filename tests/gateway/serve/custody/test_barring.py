@@ -1,6 +1,6 @@
 """An erased key's events stay away, nothing names it, and what moderators said of it goes on to hold."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -54,6 +54,7 @@ async def test_what_was_made_before_an_erasure_is_barred_and_what_comes_later_is
         assert at.is_barred(RELAY, signed(ALICE, created_at=NOW_S))
         assert not at.is_barred(RELAY, signed(ALICE, created_at=NOW_S + 1))
         assert at.is_barred("another", signed(BOB, kind=1059, tags=[["p", A]]))
+        assert at.barred(RELAY, [signed(ALICE, created_at=NOW_S), signed(BOB)]) == {signed(ALICE, created_at=NOW_S).id}
         assert not at.is_barred(RELAY, signed(BOB, tags=[["p", A]]))
         assert not at.is_barred(RELAY, signed(ALICE, kind=62))
         assert (tmp_path / "keys" / SECRET).stat().st_mode & 0o777 == 0o600
@@ -98,16 +99,16 @@ async def test_an_event_in_flight_as_a_bar_is_raised_is_not_let_in(tmp_path: Pat
         intake = Intake(Relay(), FakeClock(), ledger, verifier, lambda *_: None)
         raised = False
 
-        def is_barred(relay_key: str, event: Event) -> bool:
+        def barred(relay_key: str, events: Sequence[Event]) -> list[str]:
             """Raised after the first look, before the submit."""
             nonlocal raised
             was, raised = raised, True
-            return was
+            return [event.id for event in events] if was else []
 
-        intake.is_barred = is_barred
+        intake.barred = barred
         async with trio.open_nursery() as nursery:
             await nursery.start(verifier.run)
-            (answer,) = await intake.take(RELAY, [signed(ALICE)])
+            answers = await intake.take(RELAY, [signed(ALICE)])
             nursery.cancel_scope.cancel()
-        assert answer.result == "blocked"
+        assert answers.results == {"blocked": 1}
         assert ledger.log.durable_size == 0

@@ -1,6 +1,5 @@
 """Events on their way in: one outcome for an id at a time, and nothing answered before it is so."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,8 @@ from gateway.config import Policy, Relay
 from gateway.errors import ConfigInvalid
 from gateway.nostr.event import Event
 from gateway.serve.ledger import Ledger
-from gateway.serve.relay.intake import Answer, Intake
+from gateway.serve.relay.answers import Answers
+from gateway.serve.relay.intake import Intake
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
 from gateway.views.moderation import ModerationView
@@ -31,7 +31,7 @@ class Desk:
             Relay(), FakeClock(), ledger, verifier, lambda relay, event, raw: self.delivered.append(event.id)
         )
 
-    async def take(self, *events: Event) -> list[Answer]:
+    async def take(self, *events: Event) -> Answers:
         return await self.intake.take(RELAY, events)
 
     @property
@@ -48,16 +48,16 @@ async def desk() -> AsyncIterator[Desk]:
         nursery.cancel_scope.cancel()
 
 
-def results(answers: list[Answer]) -> list[str]:
-    return [answer.result for answer in answers]
+def results(answers: Answers) -> list[str]:
+    return sorted(answers.results.elements())
 
 
 async def test_each_event_gets_one_answer_with_its_own_id() -> None:
     async with desk() as at:
         events = [signed(content=str(number)) for number in range(6)]
         answers = await at.take(*events, events[0])
-        texts = [json.loads(answer.text) for answer in answers]
-        assert sorted(text[1] for text in texts) == sorted([event.id for event in events] + [events[0].id])
+        told = [event_id for event_ids in answers.ids.values() for event_id in event_ids]
+        assert sorted(told) == sorted([event.id for event in events] + [events[0].id])
         assert results(answers) == ["accepted"] * 6 + ["duplicate"]
 
 
