@@ -10,7 +10,6 @@ page) are in memory, so that a look-up reads one page. This module must not know
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, Protocol
@@ -68,20 +67,19 @@ class Source(Protocol):
 
 
 class Held:
-    """Keys in memory; ``heads``: the prefixes of hashed ones; ``journal``: the number of the last batch in them."""
+    """Keys in memory; ``journal``: the number of the last batch in them."""
 
     CHUNK = 512
 
-    def __init__(self, keys: list[bytes], heads: set[bytes], span: Span, journal: int) -> None:
-        self.keys, self.heads, self.span, self.journal = keys, heads, span, journal
+    def __init__(self, keys: list[bytes], span: Span, journal: int) -> None:
+        self.keys, self.span, self.journal = keys, span, journal
 
     @classmethod
     def union(cls, some: Sequence["Held"]) -> "Held":
         """Give one list in the place of several."""
         keys = [key for held in some for key in held.keys]
         keys.sort()
-        heads = set[bytes]().union(*(held.heads for held in some))
-        return cls(keys, heads, around(held.span for held in some), some[-1].journal)
+        return cls(keys, around(held.span for held in some), some[-1].journal)
 
     @property
     def size(self) -> int:
@@ -93,10 +91,10 @@ class Held:
         keys = self.keys
         return iter(keys[bisect_right(keys, low) : bisect_right(keys, high)])
 
-    def holding(self, prefixes: AbstractSet[bytes]) -> Iterator[bytes]:
-        """Give the keys that begin with one of the prefixes (of a hashed set)."""
-        for prefix in self.heads & prefixes:
-            yield from self.keys[bisect_left(self.keys, prefix) : bisect_right(self.keys, prefix + b"\xff" * 64)]
+    def holding(self, prefix: bytes) -> list[bytes]:
+        """Give the keys that begin with a prefix."""
+        keys = self.keys
+        return keys[bisect_left(keys, prefix) : bisect_right(keys, prefix + b"\xff" * 64)]
 
     def chunks(self) -> Iterator[Sequence[bytes]]:
         """Give all keys, some hundreds at a time."""

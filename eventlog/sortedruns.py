@@ -78,6 +78,7 @@ class SortedRuns:
         for run in self._runs:
             self._recount(run)
         self._held: list[Held] = []
+        self._heads = [set[bytes]()]  # the prefixes of all hashed keys in memory; those that are being written last
         self._journal = self._state["packed"]
         self._fresh = self._empty()
         self._read_journal()
@@ -91,28 +92,31 @@ class SortedRuns:
         for number, data in self._db.execute(query, (self._name, self._journal)).fetchall():
             keys += unpacked(data, self._shape.width)
             if len(keys) >= self._sizes.list_keys:  # many at once: a batch may have been of one event
-                self._take(keys, self._orders(keys), number)
+                self._take(keys, self._parts(keys), number)
                 keys = []
         if keys:
-            self._take(keys, self._orders(keys), number)
+            self._take(keys, self._parts(keys), number)
 
     # -- adding -------------------------------------------------------------------------------------------------------
 
-    def add(self, keys: Sequence[bytes], orders: Sequence[bytes] | None = None) -> None:
+    def add(self, keys: Sequence[bytes], parts: Sequence[bytes] | None = None) -> None:
         """Take a batch in, in an open transaction: new keys, in the order of their stamps, and after those before.
 
-        ``orders``: what stands behind the prefixes, where the caller has it at hand with fewer repetitions. Merging
-        goes on meanwhile, in proportion to the number of keys.
+        ``parts``: the prefixes of hashed keys, of others what stands behind them, where the caller has that at hand,
+        perhaps with fewer repetitions. Merging goes on meanwhile, in proportion to the number of keys.
         """
         if keys:
             number = self._journal + 1
             self._db.execute("INSERT INTO run_live VALUES (?, ?, ?)", (self._name, number, b"".join(keys)))
-            self._take(keys, orders or self._orders(keys), number)
+            self._take(keys, parts or self._parts(keys), number)
             self._work(len(keys))
 
-    def _take(self, keys: Sequence[bytes], orders: Sequence[bytes], journal: int) -> None:
-        fresh, shape = self._fresh, self._shape
-        first, last, low, high = min(orders), max(orders), keys[0][-STAMP_BYTES:], keys[-1][-STAMP_BYTES:]
+    def _take(self, keys: Sequence[bytes], parts: Sequence[bytes], journal: int) -> None:
+        fresh = self._fresh
+        if self._shape.hashed:
+            self._heads[0].update(parts)
+            parts = (b"",)  # nobody walks hashes
+        first, last, low, high = min(parts), max(parts), keys[0][-STAMP_BYTES:], keys[-1][-STAMP_BYTES:]
         if fresh.keys:
             first, last, low = min(first, fresh.span.first), max(last, fresh.span.last), fresh.span.low
         fresh.span = Span(first, last, low, high)
@@ -122,16 +126,16 @@ class SortedRuns:
         else:
             fresh.keys += keys
             fresh.keys.sort()
-        fresh.heads.update([key[: shape.prefix] for key in keys] if shape.hashed else ())
         fresh.journal = self._journal = journal
         if len(fresh.keys) >= self._sizes.list_keys:
             self._freeze()
 
-    def _orders(self, keys: Sequence[bytes]) -> list[bytes]:
-        return [b""] if self._shape.hashed else [key[self._shape.prefix :] for key in keys]  # nobody walks hashes
+    def _parts(self, keys: Sequence[bytes]) -> list[bytes]:
+        cut = self._shape.prefix
+        return [key[:cut] for key in keys] if self._shape.hashed else [key[cut:] for key in keys]
 
     def _empty(self) -> Held:
-        return Held([], set(), Span(b"\xff", b"", b"", b""), self._journal)
+        return Held([], Span(b"\xff", b"", b"", b""), self._journal)
 
     def _freeze(self) -> None:
         """Let the list that grew be one of those that do not; several of a size become one."""
@@ -246,7 +250,8 @@ class SortedRuns:
     def found(self, prefixes: Collection[bytes]) -> list[bytes]:
         """Give the keys of a hashed set that begin with one of these prefixes."""
         names = set(prefixes)
-        keys = [key for held in (self._fresh, *self._held) for key in held.holding(names)]
+        near = set[bytes]().union(*(heads & names for heads in self._heads))
+        keys = [key for prefix in near for held in (self._fresh, *self._held) for key in held.holding(prefix)]
         wanted = asks(names) if self._runs else ()
         return keys + [key for run in self._runs for key in run.holding(wanted)]
 
@@ -306,9 +311,11 @@ class SortedRuns:
     def _pack(self) -> Steps:
         sources = list(self._held)
         self._packing = len(sources)
+        self._heads.insert(0, set(self._parts(self._fresh.keys)) if self._shape.hashed else set())
         made, dead = yield from self._written(sources, 0)
         self._set("packed", sources[-1].journal)
         self._held, self._packing = self._held[len(sources) :], 0
+        self._heads.pop()
         self._replace([], made)
         delete = (
             "DELETE FROM run_live WHERE keys = ? AND number IN "

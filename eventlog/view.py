@@ -85,14 +85,18 @@ class TableView(ABC):
         mine = [record for record in records if record.kind in self.kinds or record.kind == Retained.kind]
         if mine:
             self._begin()
-        for record in mine:
+            self.fold_all(mine)
+        self._position = position
+
+    def fold_all(self, records: Sequence[Record]) -> None:
+        """Take in records of kinds in `kinds`, and what tells of retention, in order."""
+        for record in records:
             if record.kind == Retained.kind:
                 entry = entry_of(record)
                 assert isinstance(entry, Retained)
                 self.retained(entry)
             else:
                 self.fold(record)
-        self._position = position
 
     def commit(self, origin: str, root: bytes) -> None:
         """Seal rows and bookmark in one transaction; ``root`` is the log's at `position`. Nothing new: no write."""

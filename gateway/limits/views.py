@@ -3,6 +3,9 @@
 AUTHORS_CACHED_MAX = 65_536
 """Authors whose number and pseudonym a view keeps in memory (250 bytes each); at it the cache starts afresh."""
 
+SECONDS_CACHED_MAX = 4_096
+"""Times whose place in the orders is kept (100 bytes each): events of one second come together."""
+
 FORESEEN_BYTES_MAX = 16_777_216
 """Payloads whose events were decoded and are not folded yet: what 16 busy connections have on their way at once. At it
 all are let go, and decoded again (3 µs each)."""

@@ -14,7 +14,7 @@ from struct import Struct, pack
 from typing import NamedTuple
 
 from eventlog.runs import STAMP_BYTES, Shape
-from gateway.limits.views import AUTHORS_CACHED_MAX, TAG_KEYS_CACHED_MAX
+from gateway.limits.views import AUTHORS_CACHED_MAX, SECONDS_CACHED_MAX, TAG_KEYS_CACHED_MAX
 
 PREFIX_BYTES = 11
 TAG_BYTES = 8
@@ -101,6 +101,7 @@ def streams(relay: int, author: int, kind: int) -> tuple[bytes, bytes, bytes]:
     return time_line(relay), of_kind(relay, kind), of_author_kind(relay, author, kind)
 
 
+@lru_cache(SECONDS_CACHED_MAX)
 def from_time(created: int) -> bytes:
     """Give what the orders of all that is not younger are above."""
     return (_LAST - created).to_bytes(_TIME_BYTES, "big")

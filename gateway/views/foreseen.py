@@ -16,7 +16,7 @@ class Foreseen:
 
     def __init__(self, bytes_max: int = FORESEEN_BYTES_MAX) -> None:
         # By the object's number, which is nobody else's while the object is held: hashing its bytes takes longer.
-        self._events: dict[int, tuple[bytes, str, Event]] = {}
+        self._events: dict[int, tuple[bytes, tuple[str, Event]]] = {}
         self._bytes, self._bytes_max = 0, bytes_max
 
     def note(self, relay_key: str, payloads: Sequence[bytes], events: Sequence[Event]) -> None:
@@ -25,7 +25,7 @@ class Foreseen:
         if self._bytes > self._bytes_max:
             self.forget()
         else:
-            kept = [(payload, relay_key, event) for payload, event in zip(payloads, events, strict=True)]
+            kept = [(payload, (relay_key, event)) for payload, event in zip(payloads, events, strict=True)]
             self._events.update(zip(map(id, payloads), kept, strict=True))
 
     def take(self, payload: bytes | None) -> tuple[str, Event] | None:
@@ -34,7 +34,7 @@ class Foreseen:
         if found is None:
             return None
         self._bytes -= len(found[0])
-        return found[1:]
+        return found[1]
 
     def forget(self) -> None:
         """Let go of everything."""

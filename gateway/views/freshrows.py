@@ -1,18 +1,19 @@
-"""Events that were noted and are not written yet: their rows, and the keys by which they will be found.
+"""Events that are to be written: their rows, and the keys by which they will be found.
 
 Invariant: rows and keys are in the order of the log, and of an event all or nothing is here. It is what every event
-passes, so a key is made where it is needed and nothing is made twice. This module must not know what is stored.
+passes, so a batch is laid out in one loop, and nothing is made twice. This module must not know what is stored.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from struct import Struct
 
 from eventlog.runs import STAMP_BYTES
 from gateway.nostr.event import LETTERS, Event
-from gateway.views import eventkeys
 from gateway.views.authors import Writes
-from gateway.views.eventkeys import tag_key
+from gateway.views.eventkeys import AFTER_TAG, TAG, from_time, streams, tag_key
 
+Noted = tuple[int, int, int, Event, int | None]
+"""An event on its way: seq, relay, author, the event, expires."""
 Row = tuple[int, int, int, int, int, int, int, bytes, int | None]
 """As in the table: seq, relay, author, kind, created, tie, half, tags, expires."""
 Name = tuple[int, int, int]
@@ -23,38 +24,43 @@ _TOP = 2**63 - 1
 
 
 class FreshRows:
-    """Rows, who writes what, the rows' prefixes in the index of ids, their orders, and their keys in order."""
+    """Rows, their prefixes in the index of ids, their orders, and their keys in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, noted: Sequence[Noted]) -> None:
+        self._noted = noted
         self.rows: list[Row] = []
-        self.writes: set[Writes] = set()
         self.prefixes: list[bytes] = []
         self.orders: list[bytes] = []
         self.keys: list[bytes] = []
+        self._lay_out()
 
-    def note(self, seq: int, relay: int, author: int, event: Event, expires: int | None) -> None:
-        """Note one event."""
-        name, kind = bytes.fromhex(event.id[:32]), event.kind
-        order = eventkeys.from_time(event.created_at) + name[:8] + seq.to_bytes(STAMP_BYTES, "big")
-        every, alike, theirs = eventkeys.streams(relay, author, kind)
-        self.keys += (every + order, alike + order, theirs + order)
-        # As `indexed_tags` has them, without a set of pairs between.
-        hashes = {tag_key(relay, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in LETTERS}
-        tags = sorted(hashes)
-        if tags:
-            behind = eventkeys.AFTER_TAG + order
-            self.keys += [eventkeys.TAG + key + behind for key in tags]
-        tie, half = _NUMBERS(name)
-        row = (seq, relay, author, kind, event.created_at, _TOP - tie, _TOP - half, b"".join(tags), expires)
-        self.rows.append(row)
-        self.writes.add((relay, author, kind))
-        self.prefixes.append(name[8:] + relay.to_bytes(4, "big"))
-        self.orders.append(order)
+    def _lay_out(self) -> None:
+        rows, prefixes, orders, keys = self.rows, self.prefixes, self.orders, self.keys
+        for seq, relay, author, event, expires in self._noted:
+            name, kind, created = bytes.fromhex(event.id[:32]), event.kind, event.created_at
+            order = from_time(created) + name[:8] + seq.to_bytes(STAMP_BYTES, "big")
+            every, alike, theirs = streams(relay, author, kind)
+            keys += (every + order, alike + order, theirs + order)
+            # As `indexed_tags` has them, without a set of pairs between.
+            hashes = {tag_key(relay, tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and tag[0] in LETTERS}
+            tags = sorted(hashes)
+            if tags:
+                behind = AFTER_TAG + order
+                keys += [TAG + key + behind for key in tags]
+            tie, half = _NUMBERS(name)
+            rows.append((seq, relay, author, kind, created, _TOP - tie, _TOP - half, b"".join(tags), expires))
+            prefixes.append(name[8:] + relay.to_bytes(4, "big"))
+            orders.append(order)
 
     @property
     def names(self) -> list[Name]:
         """Tell the events."""
         return [(row[1], row[5], row[6]) for row in self.rows]
+
+    @property
+    def writes(self) -> set[Writes]:
+        """Tell who writes what."""
+        return {row[1:4] for row in self.rows}
 
     @property
     def ids(self) -> list[bytes]:
@@ -63,14 +69,9 @@ class FreshRows:
 
     def without(self, known: Collection[Name]) -> "FreshRows":
         """Give those that are not known, and of several of one name the first."""
-        left, seen = FreshRows(), set(known)
-        for row, prefix, order, name in zip(self.rows, self.prefixes, self.orders, self.names, strict=True):
+        left, seen = list[Noted](), set(known)
+        for one, name in zip(self._noted, self.names, strict=True):
             if name not in seen:
                 seen.add(name)
-                left.rows.append(row)
-                left.writes.add(row[1:4])
-                left.prefixes.append(prefix)
-                left.orders.append(order)
-        stamps = {order[-STAMP_BYTES:] for order in left.orders}
-        left.keys = [key for key in self.keys if key[-STAMP_BYTES:] in stamps]
-        return left
+                left.append(one)
+        return FreshRows(left)

@@ -13,7 +13,7 @@ SPAN = Span(b"", b"\xff" * 8, b"", b"\xff" * 6)
 
 
 def held(keys: list[bytes]) -> Held:
-    return Held(list(keys), set(), SPAN, 0)
+    return Held(list(keys), SPAN, 0)
 
 
 def written(keys: list[bytes], page_keys: int, shape: Shape = SHAPE) -> Run:

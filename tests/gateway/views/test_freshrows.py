@@ -8,8 +8,8 @@ from tests.signing import signed
 
 
 def test_an_event_has_a_row_and_a_key_for_every_way_in_which_it_is_found() -> None:
-    event, fresh = signed(tags=[["t", "x"], ["t", "x"], ["p", "y"], ["long", "z"]], created_at=9), FreshRows()
-    fresh.note(7, 1, 2, event, None)
+    event = signed(tags=[["t", "x"], ["t", "x"], ["p", "y"], ["long", "z"]], created_at=9)
+    fresh = FreshRows([(7, 1, 2, event, None)])
     mark = mark_of(9, event.id)
     tags = [eventkeys.tag_key(1, "t", "x"), eventkeys.tag_key(1, "p", "y")]
     assert fresh.rows == [(7, 1, 2, 1, 9, mark.tie, mark.half, b"".join(sorted(tags)), None)]
@@ -22,9 +22,8 @@ def test_an_event_has_a_row_and_a_key_for_every_way_in_which_it_is_found() -> No
 
 
 def test_of_several_of_one_name_the_first_stays_with_its_keys_alone() -> None:
-    one, two, fresh = signed(content="1", tags=[["t", "x"]]), signed(content="2", tags=[["t", "x"]]), FreshRows()
-    for seq, event in enumerate((one, two, one, two)):
-        fresh.note(seq, 1, 2, event, None)
+    one, two = signed(content="1", tags=[["t", "x"]]), signed(content="2", tags=[["t", "x"]])
+    fresh = FreshRows([(seq, 1, 2, event, None) for seq, event in enumerate((one, two, one, two))])
     left = fresh.without({fresh.names[1]})
     assert [row[0] for row in left.rows] == eventkeys.seqs_of(left.orders) == eventkeys.seqs_of(left.ids) == [0]
     assert eventkeys.seqs_of(left.keys) == [0] * 4
