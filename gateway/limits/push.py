@@ -103,7 +103,13 @@ RAMP_BACKLOG = 1_000
 """Deliveries in the outbox at a start from which the start, too, begins on the ramp."""
 
 TOKEN_AHEAD_S = 300.0
-"""An OAuth token is refreshed this long before it ends (google-auth: 225 s)."""
+TOKEN_AGAIN_S = 10.0
+TOKEN_FAILED_S = 5.0
+"""An OAuth token is refreshed this long before it ends (google-auth: 225 s), and tried for again so long after a
+failure while the old one serves; where none does, the failure is the answer for so long to whoever asks."""
+
+TOKEN_CONNECTIONS_MAX = 2
+"""Connections to a token endpoint: one refresh is in flight at a time."""
 
 LANE_ITEMS_MAX = 256
 """Deliveries of one tenant and project held in memory; the rest waits in the outbox view and is read as these go."""
@@ -112,7 +118,23 @@ TENANT_SHARE = 0.75
 """The part of all FCM connections that one tenant may hold, so that another's push never waits for a slow answer."""
 
 SWEEP_S = 5.0
-"""How often the outbox is searched for what became due or too old while its lane was braked."""
+EXPIRED_BATCH = 1_000
+"""How often the outbox is searched for what became due or too old while its lane was braked, and how much of what is
+too old is settled at a time: one batch of records."""
+
+TAKEN_ALONG = 1_000
+"""Deliveries settled unsent at once with a device that is gone: one batch of records; those beyond find it gone too."""
+
+TEXTS_MAX = 4_096
+MESSAGES_MAX = 256
+"""Notifications whose text is kept between acceptance and sending, and messages made of them for one user's devices
+(4 KiB each); the least recent is read from the log, or made, anew."""
+
+UNSETTLED_MAX = 2_048
+"""Outcomes that wait for the disk; beyond, nothing more is sent."""
+
+DRAIN_S = 1.5
+"""What is in flight has so long when the server stops: FCM answers in 0.1 s, and the whole server has 10 s to end."""
 
 PSEUDONYMS_MAX = 100_000
 """Fresh pseudonyms remembered until their record is applied; forgetting one gives a user a second, which is allowed."""

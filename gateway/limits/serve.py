@@ -30,6 +30,9 @@ FIRST_MESSAGE_BYTES_MAX = 65_536
 HANDSHAKE_S_MAX = 10.0
 """A TLS handshake must be done in this time, else the connection is dropped (hypercorn and nginx: 60 s)."""
 
+ACCEPT_BACKLOG = 1_024
+"""Connections that the kernel holds until we accept them; Linux caps it at net.core.somaxconn."""
+
 CONNECTIONS_SPARE = 64
 """Connections above ``connections_max`` that are still answered (503, or close 1013); beyond, dropped at accept."""
 
@@ -57,11 +60,17 @@ PIECES_S_MAX = 1.0
 BODIES_BYTES_MAX = 67_108_864
 """All bodies in memory at one time, as far as they have come; above, whoever sends more gets 503 and Retry-After."""
 
+RETRY_LOG_S = 5
+"""Retry-After while the log takes no records: it is reopened every 2 s at the latest."""
+
 DRAIN_BYTES_MAX = 1_048_576
 """What is read and dropped of a body that is too large, so that the client hears the 413; longer ones are cut."""
 
 REFUSAL_LINES_PER_MINUTE = 10
 """Log lines for refusals, per source and minute; those beyond are counted and told with the next line that goes out."""
+
+PATH_CHARS_TOLD = 80
+"""Of a path, in a log line: whoever calls chooses it."""
 
 REFUSAL_SOURCES_MAX = 10_000
 """Sources whose refusals are counted; the least recent is forgotten (it may then be logged again)."""

@@ -3,8 +3,13 @@
 WELLKNOWN_FETCHES_MAX = 32
 WELLKNOWN_STRANGERS_MAX = 16
 WELLKNOWN_WAIT_S = 5.0
+WELLKNOWN_BUSY_S = 1
 """Documents fetched at once: of instances that had a good one before, and of those that never had, apart, so that
-servers which are slow on purpose hold up strangers alone. One more waits so long: then the old document, or 429."""
+servers which are slow on purpose hold up strangers alone. One more waits so long: then the old document, or 429 with
+this Retry-After."""
+
+FULL_RETRY_S = 3_600
+"""Retry-After where a tenant has all the devices that it may: only it, or its operator, can make room."""
 
 DOCUMENT_KEPT_MS = 6 * 3_600_000
 DOCUMENTS_PER_DAY = 8

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from gateway.errors import PushRefused
 from gateway.limits.push import PEM_CHARS_MAX
 
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's group
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _SIGNATURE_CHARS = 88
 _BEGIN = "-----BEGIN PUBLIC KEY-----"
@@ -71,7 +71,7 @@ def signature_bytes(text: str) -> bytes:
         raise PushRefused(
             401, "signature-invalid", "The signature is not 64 bytes (r and s) in standard base64 with padding."
         )
-    if not all(0 < int.from_bytes(half) < _ORDER for half in (raw[:32], raw[32:])):
+    if not all(0 < int.from_bytes(half) < ORDER for half in (raw[:32], raw[32:])):
         raise PushRefused(401, "signature-invalid", "The signature's r or s is out of range.")
     return raw
 

@@ -12,7 +12,8 @@ from gateway.errors import PushRefused
 from gateway.push.subscription import KINDS, subscription
 from gateway.push.vapid import base64url_bytes
 
-TARGET_KINDS = ("token", "fid", *KINDS, "apns")
+FCM_KINDS = ("token", "fid")
+TARGET_KINDS = (*FCM_KINDS, *KINDS, "apns")
 _HEX = re.compile(r"[0-9a-fA-F]{64,200}", re.ASCII)
 
 

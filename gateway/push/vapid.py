@@ -6,16 +6,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.limits.ways import VAPID_S_MAX
+from gateway.push.es256 import ORDER
 from gateway.push.jwt import base64url, es256_jwt
 
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's group
 _SCALAR_BYTES = 32
 
 
 def private_key(scalar: bytes) -> ec.EllipticCurvePrivateKey:
     """The P-256 key of 32 random bytes; every value is one (a bias of 2**-32 is nobody's foothold)."""
     assert len(scalar) == _SCALAR_BYTES
-    return ec.derive_private_key(int.from_bytes(scalar) % (_ORDER - 1) + 1, ec.SECP256R1())
+    return ec.derive_private_key(int.from_bytes(scalar) % (ORDER - 1) + 1, ec.SECP256R1())
 
 
 def point(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -11,8 +11,8 @@ from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import Published, Revoked, fact_of
 from gateway.limits.push import WELLKNOWN_STALE_S
+from gateway.push.instant import DAY_MS
 
-DAY_MS = 86_400_000
 _STALE_MS = int(WELLKNOWN_STALE_S * 1000)
 
 

@@ -14,9 +14,9 @@ from eventlog.record import Record
 from eventlog.view import TableView
 from gateway.facts import SALT_BYTES, Accepted, Removed, fact_of
 from gateway.limits.ways import PUSHKEY_HELD_DAYS, PUSHKEYS_GONE_MS
+from gateway.push.instant import DAY_MS
 from gateway.push.matrix import TENANT, is_matrix
 
-DAY_MS = 86_400_000
 _TENANT = TENANT.encode()
 _TENANT_ENDS = SALT_BYTES + 4 + len(_TENANT)  # CBOR's head of an array, and of a text of up to 64 KiB, before it
 

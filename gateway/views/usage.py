@@ -23,8 +23,8 @@ from gateway.limits.tenants import (
     OUTCOMES_PER_TENANT_MAX,
     USAGE_DAYS,
 )
+from gateway.push.instant import DAY_MS
 
-DAY_MS = 86_400_000
 OTHER = "other"
 
 

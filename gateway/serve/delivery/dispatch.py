@@ -22,17 +22,22 @@ from gateway.limits.push import (
     DEVICE_PER_HOUR,
     DEVICE_PER_MINUTE,
     DEVICES_BRAKED_MAX,
+    DRAIN_S,
+    EXPIRED_BATCH,
     RAMP_BACKLOG,
     RATE_KEYS_MAX,
     RETRY_MS_MIN,
     SWEEP_S,
+    TAKEN_ALONG,
     TENANT_ERRORS_PER_MINUTE,
+    TEXTS_MAX,
+    UNSETTLED_MAX,
 )
 from gateway.push.breaker import STATES, Breaker
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Failed, Gone, Mismatched, Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
-from gateway.push.target import identity
+from gateway.push.target import FCM_KINDS, identity
 from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
 from gateway.push.window import Windows
@@ -44,13 +49,6 @@ from gateway.serve.metrics import Metrics
 from gateway.serve.push.figures import PushFigures
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
-
-FCM_KINDS = ("token", "fid")
-TEXTS_MAX = 4096  # notifications whose text is kept at hand between acceptance and sending
-UNSETTLED_MAX = 2048  # outcomes waiting for the disk; beyond, nothing more is sent
-DRAIN_S = 1.5  # FCM answers in 0.1 s; the whole server has 10 s to end
-EXPIRED_BATCH = 1000  # expired deliveries settled in one record batch
-TAKEN_ALONG = 1000  # deliveries settled at once with a device that is gone
 
 
 @dataclass(frozen=True, slots=True)

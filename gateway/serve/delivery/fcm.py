@@ -15,7 +15,15 @@ from cachetools import LRUCache
 
 from gateway.config import FCM, Push
 from gateway.errors import ConfigInvalid
-from gateway.limits.push import FCM_ANSWER_BYTES_MAX, FCM_SEND_S_MIN, TOKEN_AHEAD_S
+from gateway.limits.push import (
+    FCM_ANSWER_BYTES_MAX,
+    FCM_SEND_S_MIN,
+    MESSAGES_MAX,
+    TOKEN_AGAIN_S,
+    TOKEN_AHEAD_S,
+    TOKEN_CONNECTIONS_MAX,
+    TOKEN_FAILED_S,
+)
 from gateway.push.content import Content, fcm
 from gateway.push.envelope import Notification
 from gateway.push.fcm import Transient, Unauthenticated, Verdict, classify, request_body, shared_part
@@ -28,10 +36,6 @@ from gateway.serve.delivery.httpclient import Answer, PeerFailed, Pool, client_c
 from gateway.serve.delivery.wayout import NotNow, WayOut
 from gateway.serve.metrics import Metrics
 
-TOKEN_CONNECTIONS_MAX = 2
-MESSAGES_MAX = 256  # messages kept while they are sent to a user's devices, 4 KiB each; the least recent is made anew
-TOKEN_FAILED_S = 5.0  # a failure is the answer for so long to whoever asks
-TOKEN_AGAIN_S = 10.0  # between two tries to refresh while the old token still serves
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 JSON = (b"content-type", b"application/json")
 

@@ -11,13 +11,12 @@ from gateway.config import Config
 from gateway.errors import PushRefused
 from gateway.push.plan import Projects
 from gateway.push.subscription import KINDS
+from gateway.push.target import FCM_KINDS
 from gateway.serve.clock import Clock
 from gateway.serve.delivery import apns, webpush
 from gateway.serve.delivery.apns import APNs
 from gateway.serve.delivery.wayout import WayOut
 from gateway.serve.delivery.webpush import WebPush
-
-FCM_KINDS = ("token", "fid")
 
 
 class Ways:

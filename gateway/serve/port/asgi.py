@@ -16,7 +16,14 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.limits.serve import API_BODY_BYTES_MAX, BODIES_BYTES_MAX, BODY_S_MAX, DRAIN_BYTES_MAX, PUSH_BODY_BYTES_MAX
+from gateway.limits.serve import (
+    API_BODY_BYTES_MAX,
+    BODIES_BYTES_MAX,
+    BODY_S_MAX,
+    DRAIN_BYTES_MAX,
+    PATH_CHARS_TOLD,
+    PUSH_BODY_BYTES_MAX,
+)
 from gateway.serve.metrics import Metrics
 from gateway.serve.port.head import Network, client_address, is_trusted, plain_address
 from gateway.serve.refusals import Refusals
@@ -45,7 +52,6 @@ MATRIX_CODES = {  # Matrix' common error codes, by ours
 }
 SLASHES = re.compile("/{2,}")
 JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json(\+rpc)?", re.IGNORECASE)
-PATH_CHARS_TOLD = 80  # of a path, in a log line
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 SENTENCES = {

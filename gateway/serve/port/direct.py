@@ -13,6 +13,7 @@ import msgspec
 
 from eventlog.errors import LogFailed
 from gateway.errors import PushRefused, Unavailable
+from gateway.limits.serve import RETRY_LOG_S
 from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
 from gateway.serve.port.asgi import SENTENCES, Direct, Lookup, Reply, error_body
@@ -20,7 +21,6 @@ from gateway.serve.port.http import LOG_UNAVAILABLE
 from gateway.serve.refusals import Refusals
 
 Handler = Callable[[bytes, Lookup, str], Awaitable[Mapping[str, Any]]]  # body, header by name, address
-RETRY_LOG_S = 5
 
 
 def direct(handler: Handler, metrics: Metrics) -> Direct:

@@ -22,7 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from gateway.config import Server, host_and_port
 from gateway.errors import ConfigInvalid, Unavailable
-from gateway.limits.serve import CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
+from gateway.limits.serve import ACCEPT_BACKLOG, CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
 from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
 from gateway.serve.port.conversation import Conversation, hypercorn_config
@@ -43,7 +43,6 @@ from gateway.serve.push.express import Express
 
 TRY_AGAIN = "Try again later"
 GOING = "going away"
-BACKLOG = 1024  # connections the kernel holds until we accept them; Linux caps it at net.core.somaxconn
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -119,7 +118,7 @@ class Door:
         """
         host, port = host_and_port(self.server.bind)
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=ACCEPT_BACKLOG)
         except OSError as error:
             raise Unavailable(f"cannot listen at {self.server.bind}: {error.strerror or error}") from error
         for extra in listeners[1:] if port == 0 else []:  # a name with two addresses: they would get two ports

@@ -30,7 +30,13 @@ from gateway.limits.push import (
     WELLKNOWN_S_MAX,
     WELLKNOWN_STALE_S,
 )
-from gateway.limits.tenants import RESOLVING_MAX, WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MAX, WELLKNOWN_WAIT_S
+from gateway.limits.tenants import (
+    RESOLVING_MAX,
+    WELLKNOWN_BUSY_S,
+    WELLKNOWN_FETCHES_MAX,
+    WELLKNOWN_STRANGERS_MAX,
+    WELLKNOWN_WAIT_S,
+)
 from gateway.push.address import globally_routable, source_of
 from gateway.push.bucket import Buckets
 from gateway.push.tenant import Signer
@@ -40,7 +46,6 @@ from gateway.serve.inflight import Inflight
 from gateway.serve.push.lastgood import LastGood
 
 HTTPS = 443
-BUSY_S = 1  # so soon a document may be asked for again that was not, because too many others were
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 Dial = Callable[[str, str], Awaitable[trio.abc.Stream]]  # (address, hostname) -> a stream secured for the hostname
@@ -278,7 +283,7 @@ class Documents:
                 await places.acquire()
         except trio.TooSlowError:
             sentence = "Too many instances are being looked up; try again later."
-            raise PushRefused(429, "rate-limited", sentence, BUSY_S) from None
+            raise PushRefused(429, "rate-limited", sentence, WELLKNOWN_BUSY_S) from None
         try:
             return await self._fetch(signer)
         finally:

@@ -12,10 +12,11 @@ from eventlog.errors import LogFailed
 from gateway.facts import Fact, Published, Revoked, draft
 from gateway.limits.tenants import DOCUMENT_KEPT_MS, DOCUMENTS_KEPT_MAX, DOCUMENTS_PER_DAY
 from gateway.push.es256 import public_der, public_from_der
+from gateway.push.instant import DAY_MS
 from gateway.push.wellknown import WellKnown
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
-from gateway.views.documents import DAY_MS, DocumentsView
+from gateway.views.documents import DocumentsView
 from gateway.views.documents import LastGood as Row
 
 

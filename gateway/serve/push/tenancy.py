@@ -20,11 +20,11 @@ from eventlog.errors import Absent
 from gateway.errors import PushRefused
 from gateway.facts import Removed, fact_of
 from gateway.limits.push import RATE_KEYS_MAX
-from gateway.limits.tenants import INQUIRIES_PER_MINUTE, INQUIRY_NONCES_MAX, TENANTS_SHOWN_MAX
+from gateway.limits.tenants import FULL_RETRY_S, INQUIRIES_PER_MINUTE, INQUIRY_NONCES_MAX, TENANTS_SHOWN_MAX
 from gateway.push.bucket import Buckets, Rates
 from gateway.push.envelope import Registration
 from gateway.push.inquiry import Inquiry
-from gateway.push.instant import instant_text
+from gateway.push.instant import DAY_MS, instant_text
 from gateway.push.matrix import is_matrix
 from gateway.push.quota import Quota
 from gateway.push.target import identity
@@ -34,9 +34,7 @@ from gateway.serve.ledger import Ledger
 from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
-from gateway.views.usage import DAY_MS, UsageView
-
-FULL_RETRY_S = 3_600  # when to try again where only the tenant, or its operator, can make room
+from gateway.views.usage import UsageView
 
 
 def limited(sentence: str, wait_s: float) -> PushRefused:

@@ -22,13 +22,13 @@ from gateway.nostr.rules import Rules, rules_of
 from gateway.nostr.signature import Claim
 from gateway.serve.clock import Clock
 from gateway.serve.ledger import Ledger
+from gateway.serve.pseudonym import PSEUDONYM_BYTES
 from gateway.serve.relay.answers import Answers, Verdict
 from gateway.serve.relay.plugin import Plugin
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView, Standing
 from gateway.views.moderation import ModerationView
 
-PSEUDONYM_BYTES = 16
 ANSWERS: dict[Standing, Verdict] = {
     Standing.KNOWN: (True, "duplicate: already have this event"),
     Standing.SUPERSEDED: (True, "duplicate: a newer version is stored"),

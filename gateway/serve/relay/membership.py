@@ -38,8 +38,9 @@ from gateway.nostr.signature import Claim, Signer
 from gateway.serve.clock import Clock
 from gateway.serve.keys import stored_key
 from gateway.serve.ledger import Ledger
+from gateway.serve.pseudonym import PSEUDONYM_BYTES
 from gateway.serve.relay.answers import Answers, Verdict
-from gateway.serve.relay.intake import FORGED, LOG_FAILED, PSEUDONYM_BYTES
+from gateway.serve.relay.intake import FORGED, LOG_FAILED
 from gateway.serve.relay.shown import shown
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView

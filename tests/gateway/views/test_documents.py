@@ -7,7 +7,8 @@ import pytest
 
 from eventlog.record import Record, encode
 from gateway.facts import Fact, Published, Revoked, draft
-from gateway.views.documents import DAY_MS, DocumentsView, LastGood
+from gateway.push.instant import DAY_MS
+from gateway.views.documents import DocumentsView, LastGood
 
 BASE_MS = 20_000 * DAY_MS + 5_000
 

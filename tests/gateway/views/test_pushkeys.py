@@ -8,9 +8,9 @@ import pytest
 from eventlog.record import Record, encode
 from gateway.facts import Accepted, Removed, draft
 from gateway.limits.ways import PUSHKEY_HELD_DAYS, PUSHKEYS_GONE_MS
+from gateway.push.instant import DAY_MS
 from gateway.views.pushkeys import PushkeysView
 
-DAY_MS = 86_400_000
 BASE_MS = 1_763_126_872_000
 
 

@@ -12,8 +12,9 @@ from eventlog.chronicle import Below, Retained
 from eventlog.record import Record
 from gateway.facts import Accepted, Fact, PushTarget, Removed, Settled, draft
 from gateway.limits.tenants import DEAD_KEPT_MS, OUTCOMES_PER_TENANT_MAX, USAGE_DAYS
+from gateway.push.instant import DAY_MS
 from gateway.views import usage
-from gateway.views.usage import DAY_MS, UsageView
+from gateway.views.usage import UsageView
 
 NOW = 1_763_126_872_000
 

@@ -23,11 +23,12 @@ from gateway.facts import (
     draft,
     fact_of,
 )
+from gateway.limits.push import TAKEN_ALONG
 from gateway.push.content import Content
 from gateway.push.fcm import Braked, Delivered, Failed, Forbidden, Gone, Mismatched, Transient, Verdict
 from gateway.push.turns import Delivery
 from gateway.serve.delivery import dispatch
-from gateway.serve.delivery.dispatch import TAKEN_ALONG, Dispatcher
+from gateway.serve.delivery.dispatch import Dispatcher
 from gateway.serve.delivery.fcm import TokenUnavailable
 from gateway.serve.delivery.wayout import WayOut
 from gateway.serve.ledger import Ledger

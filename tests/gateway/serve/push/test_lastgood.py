@@ -10,13 +10,14 @@ import trio.testing
 from gateway.errors import PushRefused
 from gateway.facts import Published, Revoked
 from gateway.limits.tenants import DOCUMENT_KEPT_MS, DOCUMENTS_PER_DAY
+from gateway.push.instant import DAY_MS
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import WellKnown, judge, pinned
 from gateway.serve.ledger import Ledger
 from gateway.serve.push import lastgood
 from gateway.serve.push.fetch import Documents, Withdrawn
 from gateway.serve.push.lastgood import LastGood
-from gateway.views.documents import DAY_MS, DocumentsView
+from gateway.views.documents import DocumentsView
 from tests.fakes import FakeClock, MemoryLog, memory_ledger
 from tests.takos import Instance
 
