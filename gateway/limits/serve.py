@@ -36,6 +36,9 @@ ACCEPT_BACKLOG = 1_024
 CONNECTIONS_SPARE = 64
 """Connections above ``connections_max`` that are still answered (503, or close 1013); beyond, dropped at accept."""
 
+TOLD_LATE_S_MAX = 0.01
+"""So late a wait may be told that its time is over: one timer looks after all of a kind, and at most so often."""
+
 DESCRIPTORS_SPARE = 256
 """Open files beyond connections: views (three each), log segments, FCM and well-known connections."""
 

@@ -121,6 +121,11 @@ class Dispatcher:
             if not lot:
                 self._progress.pop(accepted_seq, None)
 
+    def let_go(self, accepted_seq: int) -> None:
+        """Wake whoever waits for a notification, whatever has come of it."""
+        if (lot := self._progress.get(accepted_seq)) is not None:
+            lot.unpark_all()
+
     def is_stopped(self, projects: Iterable[str], accepted_seq: int = -1) -> bool:
         """Whether breakers hold up all of these projects, so that there is nothing to wait for now.
 
@@ -151,19 +156,23 @@ class Dispatcher:
                 self._turns.mark(tenant, project)
                 if self._outbox.queued_all() > RAMP_BACKLOG:
                     self.breakers[project].begin_slowly(self._clock.now_ms())
-            async with AsyncExitStack() as entered, trio.open_nursery() as outer:
+            async with AsyncExitStack() as entered:
                 for way in dict.fromkeys(self._ways.values()):
                     await entered.enter_async_context(way)
-                draining = trio.CancelScope(shield=True)
-                outer.start_soon(self._work, draining)
-                task_status.started()
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    draining.deadline = trio.current_time() + DRAIN_S
-                    self._ending.set()
+                await self._drain_at_the_end(task_status)
         finally:
             self._ledger.watchers.remove(self._applied)
+
+    async def _drain_at_the_end(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as outer:
+            draining = trio.CancelScope(shield=True)
+            outer.start_soon(self._work, draining)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                draining.deadline = trio.current_time() + DRAIN_S
+                self._ending.set()
 
     async def _work(self, scope: trio.CancelScope) -> None:
         """Send and settle until nothing is in flight at the end."""
@@ -409,5 +418,5 @@ class Dispatcher:
         left = self._outstanding.pop(accepted_seq, 0) - 1
         if left > 0:
             self._outstanding[accepted_seq] = left
-        elif (lot := self._progress.get(accepted_seq)) is not None:
-            lot.unpark_all()
+        else:
+            self.let_go(accepted_seq)

@@ -32,9 +32,10 @@ from gateway.push.oauth import Account, AnswerInvalid, Token, account, token_for
 from gateway.push.plan import timed
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
-from gateway.serve.delivery.httpclient import Answer, PeerFailed, Pool, client_context
+from gateway.serve.delivery.httpclient import Connection, Overdue, PeerFailed, Pool, client_context
 from gateway.serve.delivery.wayout import NotNow, WayOut
 from gateway.serve.metrics import Metrics
+from gateway.serve.patience import Patience
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 JSON = (b"content-type", b"application/json")
@@ -130,8 +131,8 @@ class Sender(WayOut):
             context = client_context(config.ca_file)
         except OSError as why:
             raise ConfigInvalid(f"fcm.ca_file: {why}") from None
-        self._send_s_max = max(config.send_s_max, FCM_SEND_S_MIN)
-        self._pool = Pool(config.base_url, context, config.connections_max)
+        self._patience = Patience(max(config.send_s_max, FCM_SEND_S_MIN), Connection.cut)
+        self._pool = Pool(config.base_url, context, config.connections_max, self._patience)
         self._token_pools: dict[str, Pool] = {}
         self._projects: dict[str, Project] = {}
         for name, sender in accounts.items():
@@ -144,6 +145,9 @@ class Sender(WayOut):
     async def __aenter__(self) -> Self:
         for pool in (self._pool, *self._token_pools.values()):
             await self._stack.enter_async_context(pool)
+        nursery = await self._stack.enter_async_context(trio.open_nursery())
+        self._stack.callback(nursery.cancel_scope.cancel)
+        nursery.start_soon(self._patience.run)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -177,14 +181,12 @@ class Sender(WayOut):
     async def _once(self, to: Project, body: bytes, target: str) -> Verdict:
         bearer = await to.credentials.bearer()
         headers = [(b"authorization", b"Bearer " + bearer.encode()), JSON]
-        answer: Answer | None = None
-        with trio.CancelScope(deadline=trio.current_time() + self._send_s_max):  # half the cost of `trio.fail_after`
-            try:
-                answer = await self._pool.post(self._pool.path + to.path, headers, body, FCM_ANSWER_BYTES_MAX)
-            except PeerFailed:
-                return Transient("unreachable")
-        if answer is None:
+        try:
+            answer = await self._pool.post(self._pool.path + to.path, headers, body, FCM_ANSWER_BYTES_MAX)
+        except Overdue:
             return Transient("timeout")
+        except PeerFailed:
+            return Transient("unreachable")
         verdict = classify(answer.status, answer.header(b"retry-after"), answer.body, target)
         if isinstance(verdict, Unauthenticated):
             to.credentials.refused(bearer)

@@ -21,6 +21,7 @@ import trio
 
 from gateway.limits.push import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX
 from gateway.limits.serve import READ_BYTES
+from gateway.serve.patience import Patience
 from gateway.serve.port import plain
 from gateway.serve.port.stream import GONE
 from gateway.serve.port.wire import SecureWire, Wire
@@ -51,11 +52,19 @@ class Answer:
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
 
+class Overdue(PeerFailed):
+    """The peer had its time to answer; nobody knows what became of the request, so it is not sent again at once."""
+
+    def __init__(self) -> None:
+        super().__init__("did not answer in time", answer_begun=True)
+
+
 class Connection:
     """One connection to one peer."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self._cut = False
         self.reusable = True
         self.idle_since = 0.0
 
@@ -74,7 +83,7 @@ class Connection:
         except plain.NotPlain:
             return await self._by_h11(method, read, bytes_max)
         except GONE as why:
-            raise PeerFailed("went away", answer_begun=bool(read)) from why
+            raise self._gone(answer_begun=bool(read)) from why
         # Left-over bytes would be an answer to nothing: such a connection is out of step, and not used again.
         self.reusable = found.keeps and found.size == len(read)
         return Answer(found.status, found.headers, found.body)
@@ -106,13 +115,22 @@ class Connection:
                     if len(body) > bytes_max:
                         raise PeerFailed(f"answered more than {bytes_max} bytes", answer_begun=True)
         except GONE as why:
-            raise PeerFailed("went away", answer_begun=True) from why
+            raise self._gone(answer_begun=True) from why
         except h11.RemoteProtocolError as why:
             raise PeerFailed("did not answer in HTTP", answer_begun=True) from why
         assert response is not None
         ended = http.our_state is h11.DONE and http.their_state is h11.DONE
         self.reusable = ended and not http.trailing_data[0]
         return Answer(response.status_code, list(response.headers), bytes(body))
+
+    def _gone(self, *, answer_begun: bool) -> PeerFailed:
+        return Overdue() if self._cut else PeerFailed("went away", answer_begun=answer_begun)
+
+    def cut(self) -> None:
+        """End an exchange that takes too long: whoever waits for it is told `Overdue`."""
+        assert isinstance(self._stream, Wire | SecureWire)
+        self._cut = True
+        self._stream.close()
 
     async def aclose(self) -> None:
         """Close without ceremony."""
@@ -145,9 +163,19 @@ def client_context(ca_file: str = "") -> ssl.SSLContext:
 
 
 class Pool:
-    """Keep-alive connections to one origin, the last used first; at most ``connections_max``."""
+    """Keep-alive connections to one origin, the last used first; at most ``connections_max``.
 
-    def __init__(self, base_url: str, context: ssl.SSLContext, connections_max: int) -> None:
+    ``patience`` cuts each exchange that takes too long; without one the callers have deadlines.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        context: ssl.SSLContext,
+        connections_max: int,
+        patience: Patience[Connection] | None = None,
+    ) -> None:
+        self._patience = patience
         parts = urlsplit(base_url)
         self.host = parts.hostname or ""
         self._tls = context if parts.scheme == "https" else None
@@ -166,7 +194,7 @@ class Pool:
                 await self._idle.pop().aclose()
 
     async def post(self, path: str, headers: Headers, body: bytes, bytes_max: int) -> Answer:
-        """Post under the caller's deadline; raise PeerFailed. Cancelled: it may have been taken all the same."""
+        """Post; raise PeerFailed, Overdue where there is patience. Cancelled: it may have been taken all the same."""
         lengthened = [(b"host", self.authority), *headers, (b"content-length", b"%d" % len(body))]
         try:
             self._slots.acquire_nowait()  # without the checkpoint of `acquire`: the exchange has enough of them
@@ -190,11 +218,16 @@ class Pool:
     async def _exchange(
         self, connection: Connection, path: str, headers: Headers, body: bytes, bytes_max: int
     ) -> Answer:
+        if self._patience is not None:
+            self._patience.begin(connection)
         try:
             answer = await connection.exchange("POST", path, headers, body, bytes_max)
         except BaseException:
             await connection.aclose()
             raise
+        finally:
+            if self._patience is not None:
+                self._patience.end(connection)
         if connection.reusable:
             connection.idle_since = trio.current_time()
             self._idle.append(connection)

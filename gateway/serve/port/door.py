@@ -25,6 +25,7 @@ from gateway.errors import ConfigInvalid, Unavailable
 from gateway.limits.serve import ACCEPT_BACKLOG, CONNECTIONS_SPARE, HANDSHAKE_S_MAX, READ_BYTES
 from gateway.serve.bugs import tell_bug
 from gateway.serve.metrics import Metrics
+from gateway.serve.patience import Patience
 from gateway.serve.port.conversation import Conversation, hypercorn_config
 from gateway.serve.port.head import (
     Head,
@@ -82,6 +83,7 @@ class Door:
         self._hypercorn, self._context = hypercorn_config(server), WorkerContext(None)
         self._streams: set[trio.SocketStream] = set()
         self._headless: set[trio.SocketStream] = set()  # of these, those that have not asked for anything yet
+        self._rest = Patience[trio.SocketStream](server.idle_s_max, lambda raw: raw.socket.close())
         self._departures = trio.lowlevel.ParkingLot()
         self._sockets: set[Socket] = set()
         self._addresses: Counter[str] = Counter()
@@ -102,6 +104,7 @@ class Door:
         """Accept and serve until `stop`, then close in good order; starts with the URL. `listen` first."""
         async with trio.open_nursery() as connections:
             await connections.start(self._cut_at_the_end)
+            connections.start_soon(self._rest.run)
             async with trio.open_nursery() as accepting:
                 serve = partial(trio.serve_listeners, self._connection, self._listeners, handler_nursery=connections)
                 await accepting.start(serve)
@@ -210,16 +213,19 @@ class Door:
             await self._by_hypercorn(stream, data, peer)
 
     async def _rested(self, raw: trio.SocketStream, stream: trio.abc.Stream) -> bytes:
-        """What a connection that owes nothing says next; nothing where it is silent for too long, or we stop."""
+        """What a connection that owes nothing says next, nothing where we stop; it is cut if it is silent for too long.
+
+        Cut without a word of TLS, as when we stop: nothing was asked, so nothing is missing.
+        """
         if self._stopping.is_set():
             return b""
         self._headless.add(raw)
+        self._rest.begin(raw)
         try:
-            with trio.CancelScope(deadline=trio.current_time() + self.server.idle_s_max):
-                return bytes(await stream.receive_some(READ_BYTES))
+            return bytes(await stream.receive_some(READ_BYTES))
         finally:
+            self._rest.end(raw)
             self._headless.discard(raw)
-        return b""
 
     async def _by_hypercorn(self, stream: Stream, data: bytes, peer: str) -> None:
         replay = ReplayStream(stream, data)

@@ -54,9 +54,13 @@ class Wire(trio.abc.Stream):
         """Wait until the kernel's buffer has room."""
         await trio.lowlevel.wait_writable(self._socket)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close at once; who waits is told ClosedResourceError."""
         self._socket.close()
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        self.close()
         await trio.lowlevel.checkpoint()
 
 
@@ -113,8 +117,12 @@ class SecureWire(trio.abc.Stream):
         """Wait until the kernel's buffer has room."""
         await self._wire.wait_send_all_might_not_block()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close at once, without a word of TLS: what was asked was answered, or is of no more use."""
+        self._wire.close()
+
+    async def aclose(self) -> None:
+        """Close at once."""
         await self._wire.aclose()
 
     async def _feed(self) -> None:

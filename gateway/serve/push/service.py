@@ -42,6 +42,7 @@ from gateway.serve.delivery.ways import Ways
 from gateway.serve.inflight import Inflight
 from gateway.serve.ledger import Ledger, Ticket
 from gateway.serve.metrics import Metrics
+from gateway.serve.patience import Patience
 from gateway.serve.port.asgi import Direct
 from gateway.serve.port.direct import Handler, direct
 from gateway.serve.push.fetch import Documents, Fetch, Fetcher
@@ -79,6 +80,7 @@ class PushService:
         classes = TenantClasses(config.push, config.instances)
         slots = config.fcm.connections_max
         self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=slots, classes=classes)
+        self._patience = Patience(config.push.answer_wait_s, self.dispatcher.let_go)
         for project in config.fcm.projects:
             metrics.push_breaker.labels(project).set(0)
 
@@ -99,7 +101,9 @@ class PushService:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what the outbox shows, for ever."""
-        await self.dispatcher.run(task_status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._patience.run)
+            await self.dispatcher.run(task_status)
 
     def reconfigure(self, config: Config) -> None:
         """Go by other lists, instances and quotas from now on; raise ConfigInvalid, and change nothing."""
@@ -199,11 +203,11 @@ class PushService:
         async with self._inflight.hold(("id", tenant, read.notification.id)):
             found = self._outbox.figures(tenant, read.notification.id)
             if found is None:
-                await self._take_in(read, tenant, deadline)
+                await self._take_in(read, tenant)
         delivered, queued = await self._figures(tenant, read.notification.id, deadline)
         return {"ok": True, "delivered": delivered, "queued": queued, "duplicate": found is not None}
 
-    async def _take_in(self, read: Event, tenant: str, deadline: float) -> None:
+    async def _take_in(self, read: Event, tenant: str) -> None:
         """Record the event, and wait for its outcome while it becomes durable: one wait, not two."""
         targets = self._targets(tenant, read.user)
         self._tenancy.admit_notification(tenant, len(targets))
@@ -225,10 +229,18 @@ class PushService:
 
         ticket = await self._submit(fact, tenant, read.user, enqueued)
         waits = targets and not self.dispatcher.is_stopped(to.project for to in targets)
-        with trio.CancelScope(deadline=deadline if waits else -math.inf):
-            await self.dispatcher.progress(ticket.seq_end - 1)
+        if waits:
+            await self._outcome(ticket.seq_end - 1)
         if not ticket.is_applied:
             await ticket.wait()
+
+    async def _outcome(self, accepted_seq: int) -> None:
+        """Wait for a notification's outcome as long as a sender is made to wait."""
+        self._patience.begin(accepted_seq)
+        try:
+            await self.dispatcher.progress(accepted_seq)
+        finally:
+            self._patience.end(accepted_seq)
 
     def _targets(self, tenant: str, user: str) -> tuple[PushTarget, ...]:
         return tuple(

@@ -18,9 +18,10 @@ from gateway.push.oauth import account
 from gateway.push.turns import Delivery
 from gateway.serve.clock import SystemClock
 from gateway.serve.delivery.fcm import Credentials, Sender, TokenUnavailable, read_accounts
-from gateway.serve.delivery.httpclient import Answer, PeerFailed
+from gateway.serve.delivery.httpclient import Answer, Connection, PeerFailed
 from gateway.serve.fakes.fcm import FAILURES, Fake, serve_fake, server_context, service_account, write_certificate
 from gateway.serve.metrics import Metrics
+from gateway.serve.port.wire import Wire
 from tests.fakes import FakeClock
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -192,21 +193,22 @@ async def test_a_refused_token_is_dropped_but_not_its_successor(autojump_clock: 
 async def test_a_send_that_is_never_answered_ends_at_its_deadline(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    class Silent:
-        path = ""
-
-        async def post(self, *_: object) -> Answer:
-            await trio.sleep_forever()
-            raise AssertionError
-
+    ours, theirs = trio.socket.socketpair()
     path = tmp_path / "a.json"
     path.write_bytes(service_account(KEY, "http://x"))
     config = FCM(allow_any_token_uri=True, send_s_max=1, projects={"default": Project(credentials=str(path))})
     sender = Sender(config, read_accounts(config), FakeClock(), Metrics(), Push(title="T"))
-    sender._pool = Silent()  # type: ignore[assignment]
     sender._projects["default"].credentials._pool = Endpoint()  # type: ignore[assignment]
-    assert await send(sender) == Transient("timeout")
+
+    async def silent() -> Connection:
+        return Connection(Wire(trio.SocketStream(ours)))
+
+    sender._pool._fresh = silent  # type: ignore[method-assign]
+    async with sender:
+        assert await send(sender) == Transient("timeout")
     assert trio.current_time() >= 10, "a deadline shorter than FCM's own would make duplicates"
+    assert (await theirs.recv(100)).startswith(b"POST "), "it was sent"
+    theirs.close()
 
 
 def test_a_missing_or_wrong_account_file_is_told_with_its_project(tmp_path: Path) -> None:

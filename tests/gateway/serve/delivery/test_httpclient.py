@@ -7,8 +7,11 @@ import trio
 import trio.testing
 
 from gateway.limits.push import FCM_IDLE_S_MAX
-from gateway.serve.delivery.httpclient import Connection, PeerFailed, Pool, client_context
+from gateway.limits.serve import TOLD_LATE_S_MAX
+from gateway.serve.delivery.httpclient import Connection, Overdue, PeerFailed, Pool, client_context
 from gateway.serve.fakes.fcm import Fake
+from gateway.serve.patience import Patience
+from gateway.serve.port.wire import Wire
 
 
 async def test_a_connection_is_kept_and_one_that_the_server_closed_is_replaced() -> None:
@@ -74,6 +77,32 @@ async def test_a_closed_port_is_unreachable() -> None:
     async with Pool(f"http://127.0.0.1:{port}", client_context(), 1) as pool:
         with pytest.raises(PeerFailed, match="could not be reached"):
             await pool.post("/", [], b"", 10)
+
+
+async def test_an_exchange_that_takes_too_long_is_cut_and_not_asked_for_twice(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    patience = Patience(15.0, Connection.cut)
+    pool = Pool("http://peer.example", client_context(), 1, patience)
+    opened: list[trio.SocketStream] = []
+
+    async def fresh() -> Connection:
+        ours, theirs = trio.socket.socketpair()
+        opened.append(trio.SocketStream(theirs))
+        return Connection(Wire(trio.SocketStream(ours)))
+
+    pool._fresh = fresh  # type: ignore[method-assign]
+    async with pool, trio.open_nursery() as nursery:
+        nursery.start_soon(patience.run)
+        for count in (1, 2):
+            began_s = trio.current_time()
+            with pytest.raises(Overdue):
+                await pool.post("/", [], b"x", 10)
+            assert 15 <= trio.current_time() - began_s <= 15 + 2 * TOLD_LATE_S_MAX
+            assert len(opened) == count
+        nursery.cancel_scope.cancel()
+    for theirs in opened:
+        await theirs.aclose()
 
 
 async def test_an_idle_connection_is_not_used_when_it_is_old(autojump_clock: trio.testing.MockClock) -> None:
