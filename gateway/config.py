@@ -4,6 +4,7 @@ Invariant: what runs was checked here; nobody else reads the environment or a TO
 ``_ms``, sizes in ``_bytes``. This module must not know how a configuration is written down: `gateway.configtext` does.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -325,6 +326,8 @@ def refuse_impossible(config: Config) -> None:
         if not holds:
             raise ConfigInvalid(sentence)
     for path, value in _numbers(config, ""):
+        if not math.isfinite(value):
+            raise ConfigInvalid(f"{path}: must be a finite number, got {value}")
         if value < 0 or (value == 0 and path not in MAY_BE_ZERO | NO_LIMIT_AT_ZERO):
             raise ConfigInvalid(f"{path}: must be more than 0, got {value}")
 
@@ -366,13 +369,19 @@ def host_and_port(bind: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def is_url(text: str, *schemes: str) -> bool:
+    """Whether a text is a URL that leads to a host, and holds nothing behind its path."""
+    try:
+        url = urlsplit(text)
+        leads = url.hostname and url.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return False
+    return bool(leads) and url.scheme in schemes and not (url.query or url.fragment or re.search(r"\s", text))
+
+
 def _server_rules(server: Server) -> list[Rule]:
     host_and_port(server.bind)
-    try:
-        url = urlsplit(server.public_url)
-        plain = url.scheme in ("http", "https") and url.netloc and not (url.query or url.fragment)
-    except ValueError:  # half an IPv6 address, for one
-        plain = False
+    plain = is_url(server.public_url, "http", "https")
     return [
         (bool(server.tls.cert) == bool(server.tls.key), "server.tls: cert and key go together; one of them is missing"),
         (not server.public_url or plain, f"server.public_url: expected http(s)://HOST, got {server.public_url!r}"),
@@ -391,8 +400,6 @@ def _policy_rules(config: Config) -> list[Rule]:
             f'push.policy: "open" or "allowlist", not {config.push.policy!r}',
         ),
         (config.push.policy == "open" or config.push.allow, 'push.policy is "allowlist", but push.allow names nobody'),
-        (config.fcm.base_url.startswith(("http://", "https://")), "fcm.base_url: expected http(s)://HOST"),
-        (config.apns.base_url.startswith("https://"), "apns.base_url: expected https://HOST, since APNs is HTTP/2"),
         (config.metrics.path.startswith("/"), "metrics.path: must begin with a slash"),
     ]
     for name, one in config.push.types.items():
@@ -423,7 +430,24 @@ def _policy_rules(config: Config) -> list[Rule]:
         (worker.secret or worker.secret_file, f"workers.{name}: needs a secret or a secret_file")
         for name, worker in config.workers.items()
     ]
-    return rules + _door_rules(config)
+    return rules + _peer_rules(config) + _door_rules(config)
+
+
+def _peer_rules(config: Config) -> list[Rule]:
+    fcm, contact = config.fcm, config.webpush.contact
+    return [
+        (is_url(fcm.base_url, "http", "https"), f"fcm.base_url: expected http(s)://HOST, got {fcm.base_url!r}"),
+        (is_url(config.apns.base_url, "https"), "apns.base_url: expected https://HOST, since APNs is HTTP/2"),
+        (fcm.send_s_max >= 10, "fcm.send_s_max: at least 10; what is given up earlier may arrive, and comes twice"),
+        (
+            not contact or contact.startswith(("mailto:", "https://")),
+            f"webpush.contact: expected mailto: or https:// (RFC 8292), got {contact!r}",
+        ),
+        *(
+            (project.credentials, f"fcm.projects.{name}.credentials: name the service account's JSON file")
+            for name, project in fcm.projects.items()
+        ),
+    ]
 
 
 def _door_rules(config: Config) -> list[Rule]:
@@ -434,6 +458,10 @@ def _door_rules(config: Config) -> list[Rule]:
         rules += [
             (not on_the_web or config.webpush.enabled, f"matrix.apps.{name}: its way is off (webpush.enabled)"),
             (not at_apple or name in config.apns.apps, f"matrix.apps.{name}: its way needs apns.apps.{name}"),
+            (
+                not app.project or app.project in config.fcm.projects,
+                f"matrix.apps.{name}.project: {app.project!r} is none of fcm.projects",
+            ),
             (all(number >= 0 for _, number in _numbers(app, "")), f"matrix.apps.{name}: limits are 0 or more"),
         ]
     web = config.firebase

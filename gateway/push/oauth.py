@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from gateway.config import is_url
 from gateway.errors import ConfigInvalid
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -80,6 +81,8 @@ def account(raw: bytes, *, any_token_uri: bool) -> Account:
             f"the service account's token_uri {read.token_uri!r} is not Google's;"
             " set fcm.allow_any_token_uri = true if that is meant"
         )
+    if not is_url(read.token_uri, "http", "https"):
+        raise ConfigInvalid(f"the service account's token_uri {read.token_uri!r} is not a URL")
     return Account(read.project_id, read.client_email, read.token_uri, read.private_key_id, key)
 
 

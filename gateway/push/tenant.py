@@ -5,6 +5,7 @@ from what a body or a document claims; a slug and its domain are one tenant. Mus
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from gateway.push.quota import QUOTA_FIELDS, Quota, quota
 from gateway.push.wellknown import WellKnown, pinned
 
 SECRET_NEVER = "takos-default-push-secret"  # noqa: S105 - sent by old clients everywhere, so it proves nothing
+# Two words; a number behind the colon is a port, of a host whose name is a single label.
+_SLUG = re.compile(r"[\w-]+:(?![0-9]+$)[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,23 @@ class Directory:
                 raise ConfigInvalid(f"instances: two slugs name the domain {domain!r}")
             merged = _merged(slug, entry, domains.get(domain))
             self._enter(push, _signer(domain, slug, merged), merged)
+        for key, names in (("allow", push.allow), ("block", push.block)):
+            for name in names:
+                self._judge_name(name, f"push.{key}")
+        for name, entry in instances.items():
+            if not (self._signers[spelling(name)].url or self._signers[spelling(name)].keys):
+                _judge_domain(entry.domain or name, f'instances."{name}"')
 
     def _enter(self, push: Push, signer: Signer, entry: Instance) -> None:
         self._signers[signer.tenant] = self._signers[signer.domain] = signer
         for tenant in {signer.tenant, signer.claimable} - {""}:
             self._quotas[tenant] = quota(push, entry)
             self._domains[tenant] = signer.domain
+
+    def _judge_name(self, name: str, where: str) -> None:
+        """Refuse what is nobody's name: an instance that is blocked by a URL would not be blocked at all."""
+        if spelling(name) not in self._signers.keys() | self._quotas.keys() and not _SLUG.fullmatch(name.strip()):
+            _judge_domain(name, where)
 
     def quota(self, tenant: str) -> Quota:
         """What a tenant may use."""
@@ -113,7 +127,7 @@ class Directory:
         known = self._signers.get(spelling(name))
         if known is not None:
             return known
-        if ":" in name and "." not in name:
+        if _SLUG.fullmatch(name.strip()):
             raise PushRefused(403, "instance-not-allowed", "This gateway knows no such slug.")
         domain = hostname(name)
         return self._signers.get(domain) or Signer(domain, domain)
@@ -146,6 +160,14 @@ def _signer(domain: str, tenant: str, entry: Instance) -> Signer:
     except KeyInvalid as why:
         raise ConfigInvalid(f"{where}.public_key {why}") from None
     return Signer(domain, tenant, entry.url, keys, entry.secret, normalise(entry.tenant), configured=True)
+
+
+def _judge_domain(name: str, where: str) -> None:
+    """Refuse a name that no document could be fetched from; raise ConfigInvalid."""
+    try:
+        hostname(name)
+    except PushRefused as why:
+        raise ConfigInvalid(f"{where}: {name!r} is neither a domain nor a slug. {why.sentence}") from None
 
 
 def _judge_url(url: str, where: str) -> None:

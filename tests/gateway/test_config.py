@@ -1,9 +1,12 @@
 """The relations that a configuration must keep, one planted breach each."""
 
+import math
+
 import msgspec
 import pytest
 
 from gateway.config import (
+    FCM,
     APNs,
     Config,
     Firebase,
@@ -12,6 +15,7 @@ from gateway.config import (
     MatrixApp,
     Mirror,
     Policy,
+    Project,
     Push,
     PushType,
     Relay,
@@ -42,6 +46,16 @@ def test_the_defaults_hold() -> None:
         (Config(server=Server(head_s_max=-1)), "server.head_s_max"),
         (Config(server=Server(connections_max=0)), "server.connections_max"),
         (Config(push=Push(policy="closed")), "allowlist"),
+        (Config(push=Push(answer_wait_s=math.nan)), "push.answer_wait_s: must be a finite"),
+        (Config(push=Push(answer_wait_s=math.inf)), "push.answer_wait_s: must be a finite"),
+        (Config(fcm=FCM(base_url="ftp://x")), "fcm.base_url"),
+        (Config(fcm=FCM(base_url="http://")), "fcm.base_url"),
+        (Config(fcm=FCM(base_url="http://x:99999")), "fcm.base_url"),
+        (Config(fcm=FCM(base_url="http://x y")), "fcm.base_url"),
+        (Config(fcm=FCM(base_url="http://[::1")), "fcm.base_url"),
+        (Config(fcm=FCM(send_s_max=9.9)), "fcm.send_s_max"),
+        (Config(fcm=FCM(projects={"a": Project()})), "fcm.projects.a.credentials"),
+        (Config(webpush=WebPush(contact="ops@example.com")), "webpush.contact"),
         (Config(relay=Relay(membership="closed")), "relay.membership"),
         (Config(relay=Relay(membership="invite")), "relay.admins"),
         (
@@ -63,7 +77,9 @@ def test_the_defaults_hold() -> None:
         (Config(instances={"matrix:x": Instance(domain="a.b")}), "Matrix door"),
         (Config(firebase=Firebase(api_key="k")), "firebase"),
         (Config(apns=APNs(base_url="http://localhost")), "apns.base_url"),
+        (Config(apns=APNs(base_url="https://")), "apns.base_url"),
         (Config(matrix=Matrix(apps={"a": MatrixApp(way="apns")})), "apns.apps.a"),
+        (Config(matrix=Matrix(apps={"a": MatrixApp(project="p")})), "matrix.apps.a.project"),
         (
             Config(matrix=Matrix(apps={"a": MatrixApp(way="webpush")}), webpush=WebPush(enabled=False)),
             "webpush.enabled",

@@ -129,12 +129,12 @@ Who reaches whom:
     tests/gateway/push/test_tenant.py::test_a_claimed_tenant_counts_only_where_the_configuration_names_it
     tests/gateway/push/test_tenant.py::test_instance_and_tenant_must_name_the_same_instance
     tests/gateway/push/test_tenant.py::test_an_unknown_domain_is_its_own_tenant_however_it_is_spelled
-    tests/gateway/push/test_tenant.py::test_an_unknown_slug_is_not_allowed
+    tests/gateway/push/test_tenant.py::test_an_unknown_slug_is_not_allowed_and_what_is_neither_slug_nor_domain_is_invalid
 - The shared secret: constant time, one tenant, never instead of a signature that fails
     tests/gateway/serve/push/test_service.py::test_a_secret_serves_where_one_is_configured_and_the_well_known_one_never_does
 - Another's backlog, and a device that gets too many
     tests/gateway/serve/delivery/test_dispatch.py::test_a_backlog_of_100_000_delays_another_tenants_push_by_less_than_a_second
-    tests/gateway/serve/delivery/test_dispatch.py::test_one_device_gets_240_a_minute_and_the_rest_later
+    tests/gateway/serve/delivery/test_dispatch.py::test_one_device_gets_240_in_any_minute_and_the_rest_later
     tests/gateway/serve/delivery/test_dispatch.py::test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more
     tests/gateway/serve/delivery/test_dispatch.py::test_a_tenant_whose_sends_hang_leaves_room_for_others
     tests/conformance/test_register.py::test_beyond_64_devices_the_least_recently_registered_goes

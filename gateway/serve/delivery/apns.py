@@ -121,8 +121,8 @@ class APNs(WayOut):
 
 def _app(name: str, app: APNsApp) -> _App:
     where = f'apns.apps."{name}"'
-    if not (app.key_id and app.team_id):
-        raise ConfigInvalid(f"{where} needs key_id and team_id, as Apple's developer pages show them")
+    if not (app.key_file and app.key_id and app.team_id):
+        raise ConfigInvalid(f"{where} needs key_file, key_id and team_id, as Apple's developer pages give them")
     try:
         key = private_key(Path(app.key_file).read_text("ascii"))
     except (OSError, UnicodeError, KeyInvalid) as why:

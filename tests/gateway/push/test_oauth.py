@@ -60,6 +60,8 @@ def test_a_token_endpoint_off_the_list_is_refused_unless_allowed() -> None:
         {"project_id": "../../x"},
         {"project_id": ""},
         {"client_email": 5},
+        {"token_uri": "token"},
+        {"token_uri": "http://127.0.0.1:99999/token"},
     ],
 )
 def test_a_file_that_is_no_service_account_is_refused(changes: dict[str, Any]) -> None:

@@ -37,8 +37,11 @@ def test_a_slug_and_its_domain_are_one_tenant() -> None:
     assert directory.resolve(("demo.example.com", "external:demo")) == by_slug
 
 
-def test_an_unknown_slug_is_not_allowed() -> None:
-    assert refused(Directory(Push(), {}), "external:demo") == (403, "instance-not-allowed")
+def test_an_unknown_slug_is_not_allowed_and_what_is_neither_slug_nor_domain_is_invalid() -> None:
+    for slug in ("external:demo", " External:demo-2 "):
+        assert refused(Directory(Push(), {}), slug) == (403, "instance-not-allowed")
+    for name in ("[::1]", "::1", "localhost:8443", ":", "a:", "external:demo:2", "demo.example.com:443"):
+        assert refused(Directory(Push(), {}), name) == (400, "invalid-field")
 
 
 def test_instance_and_tenant_must_name_the_same_instance() -> None:
@@ -79,6 +82,11 @@ def test_a_blocklist_always_applies_and_an_allowlist_where_it_is_the_policy() ->
         (Push(), {"a.example": Entry(url=LOCAL, public_key=PEM)}, "one of them"),
         (Push(), {"a.example": Entry(public_key="x")}, "public_key"),
         (Push(), {"a.example": Entry(secret=SECRET_NEVER)}, "secret"),
+        (Push(), {"not a host": Entry(secret="x")}, 'instances."not a host"'),
+        (Push(), {"https://a.example": Entry()}, "https://a.example"),
+        (Push(), {"s:1": Entry(domain="127.0.0.1")}, "an address"),
+        (Push(block=("https://bad.example/",)), {}, "push.block: 'https://bad.example/'"),
+        (Push(allow=("demo",)), {}, "push.allow: 'demo'"),
         (Push(), {"s:1": Entry(domain="a.example"), "s:2": Entry(domain="a.example")}, "two slugs"),
         (Push(), {"s:1": Entry(domain="a.example", secret="x"), "a.example": Entry(secret="y")}, "differs"),
     ],
@@ -86,6 +94,12 @@ def test_a_blocklist_always_applies_and_an_allowlist_where_it_is_the_policy() ->
 def test_a_configuration_that_cannot_be_meant_is_refused(push: Push, instances: dict[str, Entry], told: str) -> None:
     with pytest.raises(ConfigInvalid, match=told):
         Directory(push, instances)
+
+
+def test_a_name_that_is_no_domain_will_do_where_nothing_is_fetched_from_it() -> None:
+    instances = {"dev": Entry(url=LOCAL), "pinned": Entry(public_key=PEM), "s:1": Entry(domain="dev2", url=LOCAL)}
+    directory = Directory(Push(policy="allowlist", allow=("dev", "s:1", "pinned", "later:slug")), instances)
+    assert [directory.resolve((name,)).tenant for name in ("dev", "pinned", "dev2")] == ["dev", "pinned", "s:1"]
 
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=2))
