@@ -92,6 +92,13 @@ def test_it_comes_back_at_a_rate_that_doubles_and_is_free_after_a_minute() -> No
     assert all(breaker.admits(start_ms + RAMP_MS) for _ in range(1000))
 
 
+def test_after_the_ramp_an_outage_is_the_first_again() -> None:
+    breaker, start_ms = ramping()
+    end_ms = start_ms + RAMP_MS
+    assert breaker.admits(end_ms)
+    assert failing(breaker, end_ms).next_ms(end_ms) == end_ms + BREAKER_MS_MIN
+
+
 def test_who_asks_seldom_on_the_ramp_gets_no_burst() -> None:
     breaker, start_ms = ramping()
     assert drained(breaker, start_ms + RAMP_DOUBLING_MS, start_ms + RAMP_DOUBLING_MS + 1) <= 2

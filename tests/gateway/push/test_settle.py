@@ -61,6 +61,19 @@ def test_a_refused_project_is_braked_longer_each_time_until_something_gets_throu
     assert decide(verdict, delivery(), state, now_ms, 0.0).brake_until_ms == now_ms + 60_000
 
 
+def test_of_a_burst_of_refusals_the_longest_retry_after_is_waited_for() -> None:
+    state = ProjectState()
+    assert decide(Braked("project", "60"), delivery(), state, NOW, 0.0).brake_until_ms == NOW + 60_000
+    assert decide(Braked("project", "600"), delivery(), state, NOW, 0.0).brake_until_ms == NOW + 600_000
+    assert decide(Braked("project", "5"), delivery(), state, NOW, 0.0).brake_until_ms == NOW + 60_000
+
+
+def test_what_could_be_tried_again_only_when_it_ends_has_ended() -> None:
+    for left_ms, kind in ((10_001, Deferred), (10_000, Settled)):
+        fact = decide(Transient("x"), delivery(expires_ms=NOW + left_ms), ProjectState(), NOW, 0.0).fact
+        assert isinstance(fact, kind), left_ms
+
+
 def test_a_device_quota_brakes_nobody_else() -> None:
     made = decide(Braked("device", "30"), delivery(1), ProjectState(), NOW, 0.0)
     assert made.fact == Deferred(7, 2, 2, NOW + 30_000, "device-quota-exceeded")

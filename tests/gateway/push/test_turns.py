@@ -51,6 +51,13 @@ def test_a_backlog_beyond_the_window_is_read_from_the_source_and_none_is_lost() 
     assert handed == [one.seq for one in everything]
 
 
+def test_a_window_that_is_wholly_in_flight_hides_nothing_behind_it() -> None:
+    everything = [delivery(seq) for seq in range(LANE_ITEMS_MAX + 1)]
+    turns = Turns(Pending(*everything), slots=10 * LANE_ITEMS_MAX)
+    turns.mark("a", "p")
+    assert [turns.next(0) for _ in everything] == everything, "none has an outcome yet, so the source shows them all"
+
+
 def test_one_tenant_leaves_a_share_of_the_slots_to_others() -> None:
     turns = Turns(Pending(), slots=4)
     for seq in range(10):

@@ -520,6 +520,30 @@ async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wa
             nursery.cancel_scope.cancel()
 
 
+async def test_while_a_project_is_probed_only_the_probe_is_worth_waiting_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answers = iter([Braked("project", "60")])
+    fcm = Script(lambda _: next(answers, Delivered()), latency_s=5)
+    async with memory_ledger(DevicesView, NoncesView, OutboxView) as ledger:
+        dispatcher = Dispatcher(ledger, {"token": fcm}, CLOCK, Metrics(), slots=10)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dispatcher.run)
+            w = World(ledger, fcm)
+            await w.accept("refused")
+            await trio.sleep(10)
+            await w.accept("waits")
+            waits = w.log.durable_size - 1
+            with trio.fail_after(120):
+                while len(fcm.begun) < 2:
+                    await trio.sleep(1)
+            probe, other = (0, waits) if fcm.begun[1][1] == "refused" else (waits, 0)
+            assert dispatcher.breakers["p"].state == "probing"
+            assert not dispatcher.is_stopped(["p"], probe)
+            assert dispatcher.is_stopped(["p"], other)
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
