@@ -151,7 +151,9 @@ def relay_documents(app: QuartTrio, describe: Callable[[str], bytes | None]) -> 
     async def document() -> Response | None:
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             return None
-        wanted = NOSTR_JSON in request.headers.get("Accept", "").lower()
+        # A mirror has none: neither these NIPs nor these limits are its own.
+        is_mirror = request.path.lstrip("/").startswith("mirror/")
+        wanted = not is_mirror and NOSTR_JSON in request.headers.get("Accept", "").lower()
         asked = wanted or request.headers.get("Access-Control-Request-Method") is not None
         found = describe(request.path) if asked or request.url_rule is None else None
         if found is None:

@@ -73,19 +73,27 @@ async def test_the_figures_can_be_elsewhere_or_off() -> None:
         assert (await http.get("/metrics")).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/relay", "/public-gateway/hyperbee", "/public-gateway%3Ahyperbee", "/mirror/relay"])
+@pytest.mark.parametrize("path", ["/relay", "/public-gateway/hyperbee", "/public-gateway%3Ahyperbee"])
 async def test_a_relays_document_is_at_its_socket_paths(path: str) -> None:
     """NIP-11 with its three CORS headers; without the Accept header 426; preflights too."""
     async with running(CONFIG) as gateway, client(gateway.url) as http:
-        found = await http.get(path, headers={"Accept": "application/nostr+json"})
+        found = await http.get(path, headers={"Accept": "Application/Nostr+JSON"})
         assert found.headers["content-type"] == "application/nostr+json"
         assert found.headers["access-control-allow-origin"] == "*"
         assert found.json()["name"] == "Heliograph"
         assert (await http.get(path)).status_code == 426
         preflight = await http.options(path, headers={"Access-Control-Request-Method": "GET"})
-        assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "*")
+        assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "*, Authorization")
         wrong = await http.get("/nobody", headers={"Accept": "application/nostr+json"})
         assert (wrong.status_code, wrong.json()) == (404, {"error": "There is nothing at this address."})
+
+
+async def test_a_mirror_is_told_of_by_no_document() -> None:
+    """The NIPs and limits of NIP-11 are the normal socket's."""
+    async with running(CONFIG) as gateway, client(gateway.url) as http:
+        found = await http.get("/mirror/relay", headers={"Accept": "application/nostr+json"})
+        assert (found.status_code, found.headers["content-type"]) == (426, "application/json")
+        assert (await http.get("/mirror/nobody")).status_code == 404
 
 
 async def test_a_socket_is_counted_and_refused_with_its_code() -> None:
