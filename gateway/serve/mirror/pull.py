@@ -77,8 +77,6 @@ class Places:
         if not cursor:
             return floor
         place = self.cursors.read(cursor)
-        if place.seq > self._log.durable_size:
-            raise CursorUnknown("the log is not that long: it was put back to an older state")
         if place.seq < self._rows.retained_floor:
             raise CursorUnknown(OLD)
         mark = self._mark(place.seq)
@@ -101,7 +99,7 @@ class Places:
                 raise CursorUnknown(OLD) from gone
             return None
         except Absent as gone:
-            raise CursorUnknown("the log is not that long") from gone
+            raise CursorUnknown("the log is not that long: it was put back to an older state") from gone
 
 
 def frames(subscription: Subscription, found: Sequence[Found], cursors: Cursors | None) -> Iterator[str]:
