@@ -44,6 +44,7 @@ def test_a_subject_stands_where_its_last_token_stood():
     assert view.subject(B, "") == Subject()
     assert view.top_sequence(A) == 2
     assert view.top_sequence(B) == 0
+    assert folded([issued(2), issued(1)]).subject(A, "") == Subject(2), "a sequence never falls"
 
 
 def test_a_revocation_covers_what_was_issued_and_nothing_later():

@@ -182,14 +182,17 @@ def erased(record: Record) -> Record:
 async def test_a_relay_that_was_taken_away_and_came_again_begins_with_nothing():
     async with served() as (_, worker):
         async with connected(await mirror_url(worker)) as client:
-            await client.publish(row(1))
+            await publish_many(client, [row(1), row(2)])
+            _, eose = await pulled(client, "early", after="", limit=1)
+        early = eose[2]["cursor"]
         assert (await worker.unregister()).status_code == 200
         await worker.register(identifier=NAME)
         async with connected(await mirror_url(worker)) as client:
             assert (await pulled(client, "a", after=""))[0] == []
-            await client.publish(row(2))
-            assert (await client.get())[2] == row(2)
-            assert (await pulled(client, "b", after=""))[0] == [row(2)]
+            await client.publish(row(3))
+            assert (await client.get())[2] == row(3)
+            assert (await pulled(client, "b", after=""))[0] == [row(3)]
+            assert (await pulled(client, "c", after=early))[0] == [row(3)], "an old cursor leads to nothing older"
 
 
 async def test_many_rows_are_answered_together_each_in_its_place():
