@@ -132,6 +132,10 @@ def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return _comparing(values)
         case ["AUTH", str(token)]:
             return Renewal(token)
+        case ["CLOSE", *_]:
+            return Malformed("CLOSE frame missing subscription id")
+        case ["AUTH", *_]:
+            return Malformed("AUTH frame missing its token")
         case [str(verb), *_]:
             return Malformed(f"unsupported: {verb[:VERB_CHARS_MAX]} frames are not understood here")
         case _:

@@ -33,8 +33,8 @@ from gateway.replication.frame import Close, Malformed, Publish, Renewal, Reques
         ('["REQ",5,{}]', Malformed("REQ frame missing subscription id")),
         ('["REQ",""]', Malformed("REQ frame missing subscription id")),
         ('["COUNT","s"]', Malformed("unsupported: COUNT frames are not understood here")),
-        ('["CLOSE"]', Malformed("unsupported: CLOSE frames are not understood here")),
-        ('["AUTH",{}]', Malformed("unsupported: AUTH frames are not understood here")),
+        ('["CLOSE"]', Malformed("CLOSE frame missing subscription id")),
+        ('["AUTH",{}]', Malformed("AUTH frame missing its token")),
     ],
 )
 def test_each_message_is_one_frame(message, frame):
