@@ -13,7 +13,11 @@ import msgspec
 NOT_JSON = "Invalid message payload"
 NOT_A_FRAME = "Malformed Nostr frame"
 NO_EVENT = "Invalid EVENT payload"
-NO_SUB = "REQ frame missing subscription id"
+INCOMPLETE = {
+    "REQ": "REQ frame missing subscription id",
+    "CLOSE": "CLOSE frame missing subscription id",
+    "AUTH": "AUTH frame missing its token",
+}
 TOKEN_REQUIRED = "auth token required for replication"  # noqa: S105 - a sentence, not a secret
 FILTERS_REQUIRED = "replication filters required on replication channel"
 EVENT_ON_OPEN = "replication token missing; event accepted on open relay"
@@ -124,18 +128,14 @@ def _typed(values: list[Any], parts: list[msgspec.Raw]) -> ClientFrame:
             return _publishing(values, parts)
         case ["REQ", str(sub_id), *filters] if sub_id:
             return Request(sub_id, filters)
-        case ["REQ", *_]:
-            return Malformed(NO_SUB)
         case ["CLOSE", str(sub_id)]:
             return Close(sub_id)
         case ["NEG-OPEN" | "NEG-MSG" | "NEG-CLOSE", str(sub_id), *_] if sub_id:
             return _comparing(values)
         case ["AUTH", str(token)]:
             return Renewal(token)
-        case ["CLOSE", *_]:
-            return Malformed("CLOSE frame missing subscription id")
-        case ["AUTH", *_]:
-            return Malformed("AUTH frame missing its token")
+        case ["REQ" | "CLOSE" | "AUTH" as verb, *_]:
+            return Malformed(INCOMPLETE[verb])
         case [str(verb), *_]:
             return Malformed(f"unsupported: {verb[:VERB_CHARS_MAX]} frames are not understood here")
         case _:
