@@ -225,6 +225,17 @@ async def test_a_job_that_was_begun_before_is_recorded_again_only_where_it_was_n
         assert_erased(log)
 
 
+async def test_a_job_whose_record_is_there_is_ended_without_another() -> None:
+    disk = SimDisk()
+    await prepared(disk)
+    async with running(open_sim(disk, segment_bytes_max=SMALL)) as log:
+        await log.append_many([chronicle.draft(entry, NOW_NS) for entry in job().entries()])
+    erasures.begin(disk, "/data", job())
+    async with running(open_sim(disk, segment_bytes_max=SMALL)) as log:
+        assert [record.kind for record in everything(log)].count(Erased.kind) == len(job().entries())
+        assert_erased(log)
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff", b"\x80", b"\x87\x02\x00\x60\x60\x60\x80\x80"])
 def test_a_file_that_is_no_job_of_ours_stops_the_start(data: bytes) -> None:
     disk = SimDisk()

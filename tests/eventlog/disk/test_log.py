@@ -224,6 +224,21 @@ async def test_a_follower_is_given_what_a_failed_sync_left_and_reopening_proved(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_segment_whose_write_failed_is_not_written_to_again(autojump_clock: trio.testing.MockClock) -> None:
+    disk = SimDisk()
+    async with running(open_sim(disk)) as log:
+        await log.append_many([draft(0)])
+        whole_bytes = log.store.segments[0].file_bytes()
+        disk.fault = lambda call, path: FAIL if call == "write" else ""
+        with pytest.raises(LogFailed):
+            await log.append_many([draft(1)])
+        disk.fault = lambda call, path: ""
+        await log.reopened()
+        await log.append_many([draft(2)])
+        assert log.store.segments[0].file_bytes() == whole_bytes
+        assert log.store.segments[1].first_seq == 1
+
+
 async def test_nothing_submitted_before_a_failure_is_taken_for_what_got_its_seq_after(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
