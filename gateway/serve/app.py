@@ -158,7 +158,7 @@ class Gateway:
         """Go by other instances, lists and quotas from now on; raise ConfigInvalid, and change nothing."""
         rules_of(config.relay.policy)  # judged before anything has changed
         self.push.reconfigure(config)
-        self.nostr.intake.reconfigure(config.relay)
+        self.nostr.reconfigure(config.relay)
 
     def forget(self) -> None:
         """Let go of what services keep in memory of records that were erased, sessions of erased tokens included."""

@@ -15,7 +15,7 @@ import msgspec
 import trio
 from cachetools import LRUCache
 
-from gateway.config import Config
+from gateway.config import Config, Relay
 from gateway.limits.nostr import ACCOUNTS_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.limits.views import SCAN_ROWS
 from gateway.negentropy import CompareEnd, CompareOn
@@ -103,6 +103,11 @@ class NostrService:
         if found is None:
             found = self._accounts[address] = Account(self.address_budget)
         return found
+
+    def reconfigure(self, limits: Relay) -> None:
+        """Go by another policy, and tell of it (NIP-11); raise ConfigInvalid, and change nothing."""
+        self.intake.reconfigure(limits)
+        self.limits = limits
 
     def forget(self) -> None:
         """Let go of what is kept in memory of events: some were erased."""

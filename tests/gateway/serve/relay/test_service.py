@@ -11,7 +11,7 @@ from coincurve import PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Config, Relay
+from gateway.config import Config, Policy, Relay
 from gateway.limits.nostr import BACKLOG_BYTES_MAX, BATCHES_MAX, STORED_BYTES
 from gateway.negentropy import FRAME_BYTES_MIN, Items
 from gateway.nostr.info import Presentation
@@ -462,12 +462,16 @@ async def test_the_information_document_shows_the_limits_in_force() -> None:
     async with bench(Relay(limit_max=7, limit_default=7)) as here:
         shown = json.loads(here.service.info(RELAY, Presentation("x"), "1"))
         assert shown["limitation"]["max_limit"] == 7
+        assert shown["limitation"]["restricted_writes"] is False
         events = [signed_fields(content=str(number)) for number in range(9)]
         await here.publish(*events)
         socket = here.connect()
         socket.say(["REQ", "x", {"limit": 9}])
         assert len(ids(await socket.hear("EOSE"))) == 7
         assert socket.max_bytes == shown["limitation"]["max_message_length"]
+        here.service.reconfigure(Relay(limit_max=7, limit_default=7, policy=Policy(allow_kinds=(1,))))
+        again = json.loads(here.service.info(RELAY, Presentation("x"), "1"))
+        assert again["limitation"] == {**shown["limitation"], "restricted_writes": True}
 
 
 async def test_batches_overlap_up_to_their_limit_and_then_nothing_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
