@@ -41,6 +41,17 @@ def test_labels_are_the_published_ones() -> None:
     assert 'gateway_active_sessions{socket="mirror"} 1.0' in text
 
 
+def test_figures_whose_labels_are_few_are_there_at_0_before_anything_happens() -> None:
+    """The first failure is seen as a rise from 0."""
+    text = Metrics().text().decode()
+    for sample in (
+        'gateway_push_matrix_total{answered="rejected"}',
+        'gateway_push_oauth_total{result="failed"}',
+        'gateway_active_sessions{socket="mirror"}',
+    ):
+        assert f"{sample} 0.0" in text
+
+
 def test_two_gateways_in_a_process_count_apart() -> None:
     """Each has its own registry."""
     one, other = Metrics(), Metrics()
