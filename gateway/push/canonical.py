@@ -3,13 +3,17 @@
 `parse` is strict: what two parsers could read in two ways is refused, so the object that was verified is the object
 that is acted on. `canonical` writes it as the original client does: keys sorted by UTF-16 code units, no spaces,
 non-ASCII raw, strings and numbers as ECMAScript's ``JSON.stringify``. The original leaves keys unescaped and writes an
-array inside an array as an object; both are refused here instead of imitated. Must not know what the fields mean.
+array inside an array as an object; both are refused here instead of imitated. `spelled` does both.
+Must not know what the fields mean.
 """
 
 import json
 import re
 from json.encoder import encode_basestring  # the C string writer behind ensure_ascii=False
+from types import NoneType
 from typing import Any, NoReturn
+
+import msgspec
 
 from gateway.errors import PushRefused
 from gateway.limits.push import JSON_DEPTH_MAX
@@ -158,3 +162,47 @@ def _text(value: object) -> str:
 def canonical(value: dict[str, Any]) -> bytes:
     """The bytes that a signature covers, of an object that `parse` gave."""
     return _text(value).encode()
+
+
+_C_DECODER, _C_ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder(order="sorted")
+
+
+def spelled(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Read one object as `parse` does, and spell it as `canonical` does; raise PushRefused as `parse` does."""
+    found = _spelled_plain(body)
+    if found is not None:
+        return found
+    value = parse(body)
+    return value, canonical(value)
+
+
+def _spelled_plain(body: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """Do the same by codecs in C, at a quarter of the cost; None where they might differ from the strict reader.
+
+    They spell texts and short integers alike, and refuse what it refuses, save a key that comes twice. Each key has a
+    colon behind it, and texts keep theirs, so where none is written with an escape a pair that was dropped is missing
+    among the colons.
+    """
+    try:
+        value = _C_DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not _is_plain(value, 0) or b"\\u003a" in body.lower():
+        return None
+    text = _C_ENCODER.encode(value)
+    return (value, text) if text.count(b":") == body.count(b":") else None
+
+
+def _is_plain(value: dict[str, Any], depth: int) -> bool:
+    """Whether all keys are plain names, and all members texts, short integers, constants or objects like this."""
+    for key, member in value.items():
+        if not (key.isascii() and key.isidentifier()):
+            return False
+        kind = type(member)
+        if kind is str or kind is NoneType or kind is bool:
+            continue
+        if kind is int and abs(member) < 10**_EXACT_DIGITS_MAX:
+            continue
+        if kind is not dict or depth + 1 >= JSON_DEPTH_MAX or not _is_plain(member, depth + 1):
+            return False
+    return True

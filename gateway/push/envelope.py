@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from gateway.errors import PushRefused
 from gateway.limits.push import FIELD_BYTES_MAX, LIFETIME_MS_MAX, PLATFORM_CHARS_MAX, SKEW_MS_MAX, TARGET_BYTES_MAX
-from gateway.push.canonical import canonical, parse
+from gateway.push.canonical import canonical, parse, spelled
 from gateway.push.instant import instant_ms
 from gateway.push.target import TARGET_KINDS, target_text
 
@@ -199,7 +199,7 @@ def _judge_age(created_ms: int | None, now_ms: int, stale_ms: int) -> None:
 
 def event(body: bytes, header: str | None, now_ms: int, stale_ms: int) -> Event:
     """Read an event (push §4); ``header`` is X-Push-Signature. Raise PushRefused 400 or 401."""
-    fields = parse(body)
+    fields, signed = spelled(body)
     if "action" in fields:
         raise _invalid("action", "does not belong into an event")
     inner = fields.get("notification")
@@ -214,7 +214,7 @@ def event(body: bytes, header: str | None, now_ms: int, stale_ms: int) -> Event:
         names=_names(fields),
         user=_name(fields, "userId"),
         signature=header or "",
-        canonical=canonical(fields),
+        canonical=signed,
         body=body,
         notification=_notification(inner),
         dry_run=dry_run,

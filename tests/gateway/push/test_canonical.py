@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PushRefused
-from gateway.push.canonical import canonical, number_text, parse
+from gateway.push.canonical import _spelled_plain, canonical, number_text, parse, spelled
 from gateway.push.es256 import public_key, signature_bytes, verifies
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "push.json").read_text())
@@ -127,6 +127,59 @@ def test_the_canonical_form_is_a_fixed_point_and_means_the_same(value: dict[str,
 def test_for_plain_payloads_it_equals_sorted_compact_json(value: dict[str, object]) -> None:
     plain = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert canonical(value) == plain
+
+
+odd = st.sampled_from(
+    [
+        "1",
+        "-0",
+        "1.0",
+        "1e3",
+        "9007199254740993",
+        '"a:b"',
+        '"\\u003a"',
+        '"\\u003A"',
+        '"\\\\u003a"',
+        '"\\ud800"',
+        '":"',
+        "[1]",
+        "[]",
+        "{}",
+    ]
+)
+names = st.sampled_from(["a", "b", "a:b", "\\u0061", "\\u003a", "é", "\\n", "", "a b", "true"])
+texts = st.recursive(
+    odd | values.map(json.dumps),
+    lambda inner: st.lists(st.tuples(names, inner), max_size=3).map(
+        lambda pairs: "{" + ", ".join(f'"{name}" : {text}' for name, text in pairs) + "}"
+    ),
+    max_leaves=6,
+)
+
+
+def both(body: bytes) -> object:
+    try:
+        value = parse(body)
+    except PushRefused as refused:
+        return refused.code
+    return value, canonical(value)
+
+
+@given(texts | st.binary(max_size=50).map(lambda raw: raw.decode("latin-1")))
+def test_reading_by_the_codecs_in_c_judges_and_spells_as_the_strict_reader_does(text: str) -> None:
+    body = text.encode()
+    try:
+        found: object = spelled(body)
+    except PushRefused as refused:
+        found = refused.code
+    assert found == both(body)
+
+
+def test_the_codecs_in_c_read_what_instances_send() -> None:
+    body = json.dumps(VECTORS["event"]["body"]).encode()
+    assert _spelled_plain(body) == (VECTORS["event"]["body"], VECTORS["event"]["canonical"].encode())
+    assert _spelled_plain(body[:-1] + b', "instance": ""}') is None, "a key twice"
+    assert _spelled_plain(b'{"a": {"b": 1, "c": "\\u003a", "b": 1}}') is None, "a key twice behind an escaped colon"
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="surrogatepass")))
