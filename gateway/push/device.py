@@ -1,10 +1,9 @@
 """A device: one registration token, installation id or push subscription of one user of a tenant (push §3, §5)."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True, gc=False):
     """Where a user's notifications go; ``target_kind`` says by which way, and never changes."""
 
     target: str

@@ -7,8 +7,9 @@ part: shape, sizes and times are judged here, before any look-up or signature wo
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from gateway.errors import PushRefused
 from gateway.limits.push import FIELD_BYTES_MAX, LIFETIME_MS_MAX, PLATFORM_CHARS_MAX, SKEW_MS_MAX, TARGET_BYTES_MAX
@@ -22,8 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 Action = Literal["register", "deregister"]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What both shapes share: the names that it claims, as sent, and what the signature covers."""
 
     names: tuple[str, ...]  # `instance` first, then `tenant`, as far as they were sent
@@ -37,8 +37,7 @@ class Envelope:
         return hashlib.sha256(self.canonical).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Registration(Envelope):
+class Registration(Envelope, frozen=True, gc=False):
     """A register or deregister envelope; times in ms since 1970."""
 
     action: Action
@@ -52,8 +51,7 @@ class Registration(Envelope):
     receipts: bool = False  # whether the answer is to say where the record stands; not signed
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True, gc=False):
     """What is shown on a device, and the references that the app reads; null became ``""``."""
 
     id: str
@@ -65,8 +63,7 @@ class Notification:
     created_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event(Envelope):
+class Event(Envelope, frozen=True, gc=False):
     """A notification for one user's devices; ``dry_run`` asks FCM to validate only."""
 
     notification: Notification

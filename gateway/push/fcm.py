@@ -17,53 +17,45 @@ _CODE = re.compile(r"[A-Z_]{1,64}", re.ASCII)
 _TOKEN_FIELDS = frozenset(("message.token", "message.fid", "token", "fid"))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """FCM took it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(msgspec.Struct, frozen=True, gc=False):
     """The device is no more: settle, and remove it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatched:
+class Mismatched(msgspec.Struct, frozen=True, gc=False):
     """The token belongs to another sender: remove it if this project works otherwise, else hold it, with an alarm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """It will never work, and the device stays; ``alarm`` where the operator must act."""
 
     reason: str
     alarm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Forbidden:
+class Forbidden(msgspec.Struct, frozen=True, gc=False):
     """The project as a whole is refused: stop it for a while, with an alarm."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unauthenticated:
+class Unauthenticated(msgspec.Struct, frozen=True, gc=False):
     """The OAuth token is not accepted: mint a new one, once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Braked:
+class Braked(msgspec.Struct, frozen=True, gc=False):
     """Too many: wait, with the whole project, or with this device alone."""
 
     scope: Literal["project", "device"]
     retry_after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Transient:
+class Transient(msgspec.Struct, frozen=True, gc=False):
     """It may work later; it may even have worked. ``scope`` says whether it tells of more than this device."""
 
     reason: str

@@ -8,7 +8,6 @@ registration's is another, an event has none. Must not know keys, tenants or who
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gateway.errors import PushRefused
 from gateway.limits.tenants import DEAD_PAGE_MAX
@@ -21,8 +20,7 @@ FIELDS = frozenset(("action", "instance", "issuedAt", "expiresAt", "nonce", "sin
 _COUNT = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry(Envelope):
+class Inquiry(Envelope, frozen=True, gc=False):
     """What is asked: dead devices since a time (ms since 1970), behind a seq, at most so many."""
 
     expires_ms: int

@@ -7,6 +7,8 @@ after that is settled as expired at once. Must not know clocks, dice or sockets:
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+import msgspec
+
 from gateway.facts import Deferred, Settled
 from gateway.push.fcm import (
     Braked,
@@ -32,8 +34,7 @@ class ProjectState:
     braked_until_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The fact to record; whether the device goes; what the operator must hear; what it says of the push service.
 
     Where the service ``stops`` us, ``brake_until_ms`` says until when; where it ``fails``, ``wait_ms`` for how long.

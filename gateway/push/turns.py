@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
+import msgspec
+
 from gateway.limits.push import LANE_ITEMS_MAX, TENANT_SHARE
 from gateway.push.target import identity
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One notification to one device, still to do; ``seq`` is the record that accepted it."""
 
     seq: int

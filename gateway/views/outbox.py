@@ -10,8 +10,9 @@ may be tried; when that is settled the next one is. So a deferred one holds thos
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
+
+import msgspec
 
 from eventlog.record import Record
 from eventlog.view import TableView
@@ -20,8 +21,7 @@ from gateway.limits.push import RETRY_AFTER_MS_MAX
 from gateway.push.turns import Delivery, device_number
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """How far a notification has come; ``answered`` is what the first answer said, where it was given early."""
 
     seq: int

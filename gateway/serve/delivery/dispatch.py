@@ -11,8 +11,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
+import msgspec
 import trio
 from cachetools import LRUCache
 
@@ -51,8 +51,7 @@ from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(msgspec.Struct, frozen=True, gc=False):
     """What a notification's deliveries share."""
 
     content: Content

@@ -12,11 +12,11 @@ Pipelining was rejected: an answer that is late would hold up the others, and a 
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 import trio
 
 from gateway.limits.push import FCM_CONNECT_S_MAX, FCM_IDLE_S_MAX
@@ -39,8 +39,7 @@ class PeerFailed(Exception):
         self.answer_begun = answer_begun
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """Status, headers (names in lower case) and the whole body."""
 
     status: int

@@ -9,7 +9,6 @@ This module must not know what any path means, save which error form it has.
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -68,8 +67,7 @@ SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A JSON answer, however it is carried."""
 
     status: int

@@ -7,8 +7,8 @@ Parsing, with all its refusals, is h11's or websockets': the bytes go on to them
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from gateway.errors import ConfigInvalid
@@ -28,8 +28,7 @@ class HeadRefused(Exception):
         self.status, self.reason = status, reason
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A request's head up to and with its blank line, and what came behind it in the same reads."""
 
     data: bytes

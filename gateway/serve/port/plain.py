@@ -7,7 +7,8 @@ This module must not know what is asked, nor any socket.
 """
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _FIELDS = rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 _REQUEST = re.compile(rb"POST (/[/A-Za-z0-9._-]*) HTTP/1\.1\r\n" + _FIELDS)
@@ -26,8 +27,7 @@ class NotPlain(Exception):
     """The bytes are not the beginning of a message of the plain shape: another parser's to judge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A whole POST with a body of stated length; names of headers in lower case, each at most once."""
 
     path: bytes
@@ -36,8 +36,7 @@ class Request:
     size: int  # bytes, head and body
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, gc=False):
     """A whole answer; ``keeps`` says whether the connection may carry another exchange."""
 
     status: int
