@@ -12,8 +12,11 @@ import msgspec
 from gateway.config import Relay
 from gateway.limits.nostr import FILTER_VALUES_MAX
 from gateway.negentropy import VERSION
+from gateway.nostr.event import DELETION, GIFT_WRAP, VANISH
 from gateway.nostr.reader import WRAPS
-from gateway.nostr.rules import rules_of
+from gateway.nostr.rules import Rules, rules_of
+
+NO_RULES = Rules()
 
 
 def _always(limits: Relay) -> bool:
@@ -44,9 +47,18 @@ NIPS: dict[int, Callable[[Relay], bool]] = {
 """Each NIP that a relay must do something for, and whether this configuration does it."""
 
 
-def supported_nips(limits: Relay) -> list[int]:
-    """List what this configuration does, in order."""
-    return [nip for nip, holds in NIPS.items() if holds(limits)]
+KINDS_OF = {2: 3, 9: DELETION, 17: GIFT_WRAP, 59: GIFT_WRAP, 62: VANISH, 65: 10_002}
+"""The kind without which a NIP is nothing: where a list keeps it out, the NIP is not done."""
+
+
+def supported_nips(limits: Relay, moderated: Rules = NO_RULES) -> list[int]:
+    """List what this configuration, and what moderators say of the relay, let it do, in order."""
+    lists = (rules_of(limits.policy), moderated)
+    return [
+        nip
+        for nip, holds in NIPS.items()
+        if holds(limits) and (nip not in KINDS_OF or all(rules.takes(KINDS_OF[nip]) for rules in lists))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,9 @@ class Presentation:
     self_key: str = ""  # what a closed relay signs with
 
 
-def document(limits: Relay, relay: Presentation, version: str) -> bytes:
-    """Build the JSON document of one relay."""
+def document(limits: Relay, relay: Presentation, version: str, moderated: Rules = NO_RULES) -> bytes:
+    """Build the JSON document of one relay; ``moderated`` are the lists of its moderators (NIP-86)."""
+    restricted = relay.restricted or moderated.is_selective or _is_selective(limits)
     words = {
         "name": relay.name,
         "description": relay.description,
@@ -76,11 +89,11 @@ def document(limits: Relay, relay: Presentation, version: str) -> bytes:
     return msgspec.json.encode(
         {
             **{name: text for name, text in words.items() if text},
-            "supported_nips": sorted([*supported_nips(limits), *([43] if relay.self_key else [])]),
+            "supported_nips": sorted([*supported_nips(limits, moderated), *([43] if relay.self_key else [])]),
             "software": "heliograph",
             "version": version,
             **({"negentropy": VERSION - 0x60} if limits.compare_events_max else {}),
-            "limitation": _limitation(limits, restricted=relay.restricted or _is_selective(limits)),
+            "limitation": _limitation(limits, restricted=restricted),
         }
     )
 

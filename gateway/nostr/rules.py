@@ -40,6 +40,12 @@ class Rules:
         """Whether not everybody may write (NIP-11 calls that restricted writes)."""
         return bool(self.allow_keys or self.allow_kinds or self.allow_addresses)
 
+    def takes(self, kind: int) -> bool:
+        """Tell whether events of a kind are taken from those who may write."""
+        if kind in self.block_kinds:
+            return False
+        return not self.allow_kinds or kind in self.allow_kinds or kind == VANISH
+
     def refusal(self, event: Event, address: str) -> str | None:
         """Say why an event from an address is turned down, with NIP-01's prefix; None where nothing does."""
         if event.pubkey in self.block_keys:
@@ -50,7 +56,7 @@ class Rules:
             return f"blocked: kind {event.kind} is not wanted here"
         if self.allow_keys and event.pubkey not in self.allow_keys and event.kind not in FROM_ANYBODY:
             return "restricted: only keys on a list may write here"
-        if self.allow_kinds and event.kind not in self.allow_kinds and event.kind != VANISH:
+        if not self.takes(event.kind):
             return f"restricted: kind {event.kind} is not among those that are taken here"
         return self.address_refusal(address)
 

@@ -156,12 +156,10 @@ class NostrService:
 
     def info(self, relay_key: str, relay: Presentation, version: str) -> bytes:
         """Build a relay's NIP-11 document; what its moderators call it goes before what its owner does."""
-        words = self.moderation.words(relay_key)
-        restricted = relay.restricted or self.moderation.rules(relay_key).is_selective
-        members = self.members_of(relay_key)
-        if members is not None:
-            return document(self.limits, replace(relay, **words, restricted=True, self_key=members.pubkey), version)
-        return document(self.limits, replace(relay, **words, restricted=restricted), version)
+        words, members = self.moderation.words(relay_key), self.members_of(relay_key)
+        restricted, own_key = (relay.restricted, "") if members is None else (True, members.pubkey)
+        shown = replace(relay, **words, restricted=restricted, self_key=own_key)
+        return document(self.limits, shown, version, self.moderation.rules(relay_key))
 
     def members_of(self, relay_key: str) -> Membership | None:
         """Give who belongs to a relay; None where it is not closed."""

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config import Policy, Relay
 from gateway.nostr.info import Presentation, document, supported_nips
+from gateway.nostr.rules import Rules
 
 SHOWN = {
     "message_bytes_max": "max_message_length",
@@ -74,12 +75,27 @@ def test_it_names_only_what_it_does_and_leaves_out_what_is_empty() -> None:
         (Relay(), 86, False),
         (Relay(search_events_max=0), 50, False),
         (Relay(compare_events_max=0), 77, False),
+        (Relay(policy=Policy(allow_kinds=(1, 3, 5))), 9, True),
+        (Relay(policy=Policy(allow_kinds=(1, 3))), 9, False),
+        (Relay(policy=Policy(allow_kinds=(1, 3))), 62, True),
+        (Relay(policy=Policy(block_kinds=(62,))), 62, False),
+        (Relay(policy=Policy(block_kinds=(1_059,))), 17, False),
+        (Relay(policy=Policy(block_kinds=(10_002,))), 65, False),
         (Relay(admins=("0" * 64,)), 86, True),
         (Relay(admins=("0" * 64,)), 98, True),
     ],
 )
 def test_a_nip_is_named_exactly_while_the_configuration_does_it(limits: Relay, nip: int, *, shown: bool) -> None:
     assert (nip in supported_nips(limits)) is shown
+
+
+def test_what_moderators_keep_out_is_not_named() -> None:
+    shown = json.loads(document(Relay(), Presentation("r"), "1.0", Rules(block_kinds=frozenset({5}))))
+    assert set(supported_nips(Relay())) - set(shown["supported_nips"]) == {9}
+    assert shown["limitation"]["restricted_writes"] is False
+    shown = json.loads(document(Relay(), Presentation("r"), "1.0", Rules(allow_kinds=frozenset({5}))))
+    assert set(supported_nips(Relay())) - set(shown["supported_nips"]) == {2, 17, 59, 65}
+    assert shown["limitation"]["restricted_writes"] is True
 
 
 def test_an_allow_list_and_work_that_is_wanted_are_restrictions_that_are_shown() -> None:
