@@ -14,12 +14,13 @@ Where it fetches from (instances' documents, and push endpoints):
 - One name in several spellings: case, space, IDN
     tests/gateway/push/test_hostname.py::test_a_domain_has_one_spelling
 - A name with a public address and a private one
+    tests/gateway/serve/test_dialling.py::test_one_address_that_is_not_public_is_enough_to_dial_none
     tests/gateway/serve/push/test_fetch.py::test_one_address_that_is_not_public_is_enough_to_refuse_and_nothing_is_dialled
     tests/gateway/serve/delivery/test_egress.py::test_a_name_with_an_address_that_is_not_public_is_never_dialled
 - DNS rebinding: another address when it is dialled than when it was judged
     tests/gateway/serve/push/test_fetch.py::test_a_name_that_changes_between_check_and_use_gains_nothing
     tests/gateway/serve/delivery/test_egress.py::test_one_look_up_and_one_dial_to_the_address_that_was_checked
-    tests/gateway/serve/push/test_fetch.py::test_the_real_dialler_goes_where_it_is_told_and_nowhere_else
+    tests/gateway/serve/test_dialling.py::test_the_real_dialler_goes_where_it_is_told_and_nowhere_else
 - Redirects to this machine
     tests/gateway/serve/push/test_fetch.py::test_a_server_that_misbehaves_is_called_unreachable_with_the_reason
     tests/gateway/serve/delivery/test_egress.py::test_a_redirect_is_an_answer_and_leads_nowhere

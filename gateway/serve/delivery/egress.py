@@ -1,8 +1,7 @@
 """Requests to addresses that somebody else chose: push endpoints.
 
-Invariants: a name is resolved once for each connection, every address it has must be globally routable, and the one
-that was checked is dialled; port 443, TLS verified against the name, no redirects, answers of a bounded size. Plain
-http goes only to origins on this machine that the configuration names. A host that fails again and again rests; hosts
+Invariants: what is dialled, `gateway.serve.dialling` has judged; no redirects, answers of a bounded size. Plain http
+goes only to origins on this machine that the configuration names. A host that fails again and again rests; hosts
 that have not yet answered well share a few places, so whoever is slow on purpose holds up nobody.
 This module must not know what is sent, nor what an answer means.
 """
@@ -28,10 +27,9 @@ from gateway.limits.ways import (
     STRANGER_WAIT_S,
     STRANGERS_MAX,
 )
-from gateway.push.address import globally_routable
 from gateway.push.subscription import Endpoint, judge_address
 from gateway.serve.delivery.httpclient import Answer, Connection, Headers, PeerFailed
-from gateway.serve.push.fetch import Dial, Resolve, dialler, resolve
+from gateway.serve.dialling import Dial, NotPublic, Resolve, connected, dialler, resolver
 
 # The push services of the browsers: no strangers, whatever they did last.
 FAMILIAR = (
@@ -66,8 +64,10 @@ class _Host:
 class Egress:
     """Keep-alive connections to any number of origins. An async context manager: leaving it closes them."""
 
-    def __init__(self, local_origins: Sequence[str] = (), lookup: Resolve = resolve, dial: Dial | None = None) -> None:
-        self._local, self._resolve, self._dial = frozenset(local_origins), lookup, dial or dialler()
+    def __init__(
+        self, local_origins: Sequence[str] = (), lookup: Resolve | None = None, dial: Dial | None = None
+    ) -> None:
+        self._local, self._resolve, self._dial = frozenset(local_origins), lookup or resolver(), dial or dialler()
         self._hosts: LRUCache[str, _Host] = LRUCache(HOSTS_KEPT_MAX)
         self._strangers = trio.Semaphore(STRANGERS_MAX)
         self._idle: deque[tuple[str, Connection]] = deque()  # (origin, connection), the longest unused first
@@ -178,14 +178,8 @@ class Egress:
     async def _stream(self, to: Endpoint) -> trio.abc.Stream:
         if to.origin in self._local:
             return await trio.open_tcp_stream(to.host, to.port)
-        addresses = await self._resolve(to.host)
-        if not addresses or not all(map(globally_routable, addresses)):
-            raise PushRefused(
-                400, "invalid-field", "token names a host that has no address, or one that is not public."
-            )
-        for address in addresses[:-1]:
-            try:
-                return await self._dial(address, to.host)
-            except OSError:
-                continue  # the next may answer; the deadline holds for all together
-        return await self._dial(addresses[-1], to.host)
+        try:
+            return await connected(to.host, self._resolve, self._dial)
+        except NotPublic:
+            sentence = "token names a host that has no address, or one that is not public."
+            raise PushRefused(400, "invalid-field", sentence) from None

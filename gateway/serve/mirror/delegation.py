@@ -2,8 +2,8 @@
 
 Local rows are sent before anyone is asked, so no peer can hold them up; EOSE follows after `DELEGATION_S_MAX` at the
 latest, whatever the peers do. A peer's address is somebody else's choice: what push's rules on addresses demand holds
-(wss on port 443, a public name, every address of it globally routable, the one that was checked is dialled), save for
-peers that the operator trusts. Peers' rows are given on, not stored: nobody signed for them.
+(wss on port 443, a public name, dialled by `gateway.serve.dialling`), save for peers that the operator trusts. Peers'
+rows are given on, not stored: nobody signed for them.
 A connection is made for each request; keeping them would be a pool to watch for a path that local rows make rare.
 This module must not know sessions or subscriptions.
 """
@@ -18,19 +18,21 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 
 from gateway.errors import PushRefused
 from gateway.limits.mirror import DELEGATION_S_MAX, DELEGATIONS_MAX, PEER_BYTES_MAX
-from gateway.push.address import globally_routable
 from gateway.push.hostname import hostname
 from gateway.replication.filter import Filter
 from gateway.replication.peers import Gathering, Peers, request
 from gateway.replication.row import Row
 from gateway.serve.clock import Clock
 from gateway.serve.delivery.httpclient import PeerFailed, client_context, secure
+from gateway.serve.dialling import Dial, NotPublic, Resolve, connected, dialler, resolver
 from gateway.serve.mirror.rowintake import flaw_as_event
-from gateway.serve.push.fetch import Dial, Resolve, dialler, resolver
 
 OPTION = "delegated"
 SUB_ID = "delegated"
-FAILURES = (OSError, HandshakeError, ConnectionClosed, PushRefused, PeerFailed, trio.BrokenResourceError, ValueError)
+FAILURES = (
+    *(OSError, NotPublic, PeerFailed, PushRefused, trio.BrokenResourceError),
+    *(HandshakeError, ConnectionClosed, ValueError),
+)
 
 
 class Delegation:
@@ -122,10 +124,7 @@ class Delegation:
     async def _stream(self, parts: SplitResult) -> trio.abc.Stream:
         host = parts.hostname or ""
         if not self._is_trusted(parts):
-            addresses = await self._resolve(host)
-            if not addresses or not all(map(globally_routable, addresses)):
-                raise OSError("a name without an address, or with one that is not public")
-            return await self._dial(addresses[0], host)
+            return await connected(host, self._resolve, self._dial)
         if parts.scheme == "ws":
             return await trio.open_tcp_stream(host, parts.port or 80)
         self._context = self._context or client_context()

@@ -1,18 +1,15 @@
 """Instances' documents: fetched over a path that a stranger's choice of name cannot bend, and cached (push §1).
 
-Invariants: the name is resolved once, every address it has must be globally routable, and the address that was checked
-is the one that is dialled: nothing is looked up again. Port 443, TLS verified against the name, no redirects, 16 KiB,
-5 s in all. One fetch in flight per domain; failures are remembered; a name without a good document so far is on a
-budget, for each try; few are fetched at once, and strangers apart from those whose documents were good. The one
-exception, a plain-http address on this machine, comes from the configuration alone.
+Invariants: what is dialled, `gateway.serve.dialling` has judged; no redirects, 16 KiB, 5 s in all. One fetch in flight
+per domain; failures are remembered; a name without a good document so far is on a budget, for each try; few are fetched
+at once, and strangers apart from those whose documents were good. The one exception, a plain-http address on this
+machine, comes from the configuration alone.
 This module must not know what a document means (`gateway.push.wellknown`) or what is signed.
 """
 
 import math
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import urlsplit
 
 import trio
@@ -31,24 +28,20 @@ from gateway.limits.push import (
     WELLKNOWN_STALE_S,
 )
 from gateway.limits.tenants import (
-    RESOLVING_MAX,
     WELLKNOWN_BUSY_S,
     WELLKNOWN_FETCHES_MAX,
     WELLKNOWN_STRANGERS_MAX,
     WELLKNOWN_WAIT_S,
 )
-from gateway.push.address import globally_routable, source_of
+from gateway.push.address import source_of
 from gateway.push.bucket import Buckets
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import PATH, WellKnown, judge
-from gateway.serve.delivery.httpclient import Answer, Connection, PeerFailed, client_context, secure
+from gateway.serve.delivery.httpclient import Answer, Connection, PeerFailed
+from gateway.serve.dialling import Dial, NotPublic, Resolve, connected, dialler, resolver
 from gateway.serve.inflight import Inflight
 from gateway.serve.push.lastgood import LastGood
 
-HTTPS = 443
-
-Resolve = Callable[[str], Awaitable[Sequence[str]]]
-Dial = Callable[[str, str], Awaitable[trio.abc.Stream]]  # (address, hostname) -> a stream secured for the hostname
 Fetch = Callable[[Signer], Awaitable[bytes]]
 
 
@@ -59,39 +52,6 @@ def unreachable(why: str) -> PushRefused:
 
 class Withdrawn(PushRefused):
     """The instance's own server says that there is no document: an answer, where a failure is none."""
-
-
-def resolver() -> Resolve:
-    """Make what looks up all addresses of a name by the system's resolver, on threads of its own; it raises OSError."""
-    threads = trio.CapacityLimiter(RESOLVING_MAX)
-
-    async def resolve(name: str) -> Sequence[str]:
-        # The final dot keeps the resolver from trying the name under this machine's own search domains.
-        lookup = partial(socket.getaddrinfo, f"{name}.", HTTPS, type=socket.SOCK_STREAM)
-        found = await trio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=threads)
-        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-
-    return resolve
-
-
-resolve = resolver()
-
-
-def dialler() -> Dial:
-    """Dial with the system's trust."""
-    context = client_context()
-
-    async def dial(address: str, hostname: str) -> trio.abc.Stream:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        raw = trio.socket.socket(family, socket.SOCK_STREAM)
-        try:
-            await raw.connect((address, HTTPS))
-        except BaseException:
-            raw.close()
-            raise
-        return await secure(trio.SocketStream(raw), context, hostname)
-
-    return dial
 
 
 class Fetcher:
@@ -109,23 +69,14 @@ class Fetcher:
             raise unreachable(f"it took more than {WELLKNOWN_S_MAX:.0f} seconds") from None
         except PeerFailed as why:
             raise unreachable(f"the server {why}") from None
+        except NotPublic:
+            raise unreachable("the name has no address, or one that is not public") from None
         except OSError:
             raise unreachable("the name or its server cannot be reached") from None
         return _document(answer)
 
     async def _public(self, domain: str) -> Answer:
-        addresses = await self._resolve(domain)
-        if not addresses or not all(map(globally_routable, addresses)):
-            raise unreachable("the name has no address, or one that is not public")
-        return await _get(await self._connected(addresses, domain), domain, PATH)
-
-    async def _connected(self, addresses: Sequence[str], domain: str) -> trio.abc.Stream:
-        for address in addresses[:-1]:
-            try:
-                return await self._dial(address, domain)
-            except OSError:
-                continue  # the next may answer; the deadline holds for all together
-        return await self._dial(addresses[-1], domain)
+        return await _get(await connected(domain, self._resolve, self._dial), domain, PATH)
 
     async def _local(self, url: str) -> Answer:
         parts = urlsplit(url)

@@ -1,8 +1,6 @@
 """Fetching instances' documents: never anywhere but to the public server of that name, and never too often."""
 
-import socket
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from gateway.push.wellknown import WellKnown, pinned
 from gateway.serve.delivery.httpclient import PeerFailed, secure
 from gateway.serve.fakes.fcm import server_context, write_certificate
 from gateway.serve.push import fetch
-from gateway.serve.push.fetch import Documents, Fetcher, Withdrawn, dialler, resolver
+from gateway.serve.push.fetch import Documents, Fetcher, Withdrawn
 from tests.takos import Instance
 
 TAKOS = Instance()
@@ -180,12 +178,6 @@ async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None
         with pytest.raises(PeerFailed, match="certificate"):
             await secure(stream, context, "demo.example.com")
         nursery.cancel_scope.cancel()
-
-
-async def test_the_real_dialler_goes_where_it_is_told_and_nowhere_else() -> None:
-    # Port 443 of this machine is closed here: that it was asked shows that no name was looked up again.
-    with pytest.raises(OSError, match="refused"):
-        await dialler()("127.0.0.1", "demo.example.com")
 
 
 class Bodies:
@@ -381,20 +373,6 @@ async def test_an_old_document_serves_while_too_many_others_are_fetched(autojump
             nursery.start_soon(ask, domain)
     assert codes == {"ok": len(domains)}
     assert bodies.most == WELLKNOWN_FETCHES_MAX
-
-
-async def test_names_are_looked_up_on_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def lookup(name: str, port: int, **_options: object) -> list[tuple[object, ...]]:
-        asked.append(name)
-        if threading.current_thread() is threading.main_thread():
-            raise AssertionError("the loop would stand still")
-        return [(0, 0, 0, "", (address, port)) for address in ("192.0.2.1", "192.0.2.1", "2001:db8::1")]
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    assert await resolver()("a.example") == ["192.0.2.1", "2001:db8::1"]
-    assert asked == ["a.example."]
 
 
 async def test_the_operator_is_told_how_a_document_stands(autojump_clock: trio.testing.MockClock) -> None:
