@@ -54,6 +54,11 @@ def test_segments_go_once_nothing_in_them_is_kept() -> None:
     assert planned(days(a_one=50, b_one=700)).first_seq == 20  # the third segment still holds b.one
 
 
+def test_the_logs_own_records_keep_no_segment() -> None:
+    row = [census(0, 100, a_one=10, log_retained=5), census(1, 100, log_erased=5), census(2, 990, a_one=10)]
+    assert plan(row, days(a_one=50), State(), now_ns=NOW, cap=30, open_bytes=50).first_seq == 20
+
+
 def test_a_family_is_ruled_by_its_longest_name_and_a_kind_by_its_own() -> None:
     rules = Rules({"a.": Rule(age_ns_max=5), "*": Rule(age_ns_max=7), "a.two": Rule()})
     assert [rules.of(kind).age_ns_max for kind in ("a.one", "a.two", "b.one", "log.erased")] == [5, None, 7, None]
