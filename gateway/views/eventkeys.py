@@ -22,6 +22,7 @@ _TIME_BYTES, _ID_BYTES = 7, 8
 _LAST = (1 << 8 * _TIME_BYTES) - 1
 _TOP = 2**63 - 1
 _NUMBERS = Struct(">QQ")
+_ID = Struct(">QQ16s").pack
 _TIME, _KIND, _AUTHOR = 1, 2, 3
 TAG, AFTER_TAG = b"\4", b"\0\0"  # what stands before and behind a tag's hash
 
@@ -46,6 +47,11 @@ def mark_of(created: int, event_id: str) -> Mark:
     """Give the mark of an event by its time and hex id."""
     tie, half = _NUMBERS.unpack(bytes.fromhex(event_id[:32]))
     return Mark(created, _TOP - tie, _TOP - half)
+
+
+def id_of(tie: int, half: int, rest: bytes) -> bytes:
+    """Put an id together from its mark's numbers and its last 16 bytes."""
+    return _ID(_TOP - tie, _TOP - half, rest)
 
 
 @lru_cache(TAG_KEYS_CACHED_MAX)

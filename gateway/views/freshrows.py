@@ -14,12 +14,12 @@ from gateway.views.eventkeys import AFTER_TAG, TAG, from_time, streams, tag_key
 
 Noted = tuple[int, int, int, Event, int | None]
 """An event on its way: seq, relay, author, the event, expires."""
-Row = tuple[int, int, int, int, int, int, int, bytes, int | None]
-"""As in the table: seq, relay, author, kind, created, tie, half, tags, expires."""
+Row = tuple[int, int, int, int, int, int, int, bytes, int | None, bytes]
+"""As in the table: seq, relay, author, kind, created, tie, half, tags, expires, rest."""
 Name = tuple[int, int, int]
 """What tells events apart: relay, tie, half."""
 
-_NUMBERS = Struct(">QQ").unpack
+_NUMBERS = Struct(">QQ16s").unpack
 _TOP = 2**63 - 1
 
 
@@ -37,7 +37,7 @@ class FreshRows:
     def _lay_out(self) -> None:
         rows, prefixes, orders, keys = self.rows, self.prefixes, self.orders, self.keys
         for seq, relay, author, event, expires in self._noted:
-            name, kind, created = bytes.fromhex(event.id[:32]), event.kind, event.created_at
+            name, kind, created = bytes.fromhex(event.id), event.kind, event.created_at
             order = from_time(created) + name[:8] + seq.to_bytes(STAMP_BYTES, "big")
             every, alike, theirs = streams(relay, author, kind)
             keys += (every + order, alike + order, theirs + order)
@@ -47,9 +47,9 @@ class FreshRows:
             if tags:
                 behind = AFTER_TAG + order
                 keys += [TAG + key + behind for key in tags]
-            tie, half = _NUMBERS(name)
-            rows.append((seq, relay, author, kind, created, _TOP - tie, _TOP - half, b"".join(tags), expires))
-            prefixes.append(name[8:] + relay.to_bytes(4, "big"))
+            tie, half, rest = _NUMBERS(name)
+            rows.append((seq, relay, author, kind, created, _TOP - tie, _TOP - half, b"".join(tags), expires, rest))
+            prefixes.append(name[8:16] + relay.to_bytes(4, "big"))
             orders.append(order)
 
     @property

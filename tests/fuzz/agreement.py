@@ -18,7 +18,7 @@ from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
 from gateway.serve.relay.shown import identities
 from gateway.views.events import EventsView
-from gateway.views.eventscan import Ending, EventScan, Row
+from gateway.views.eventscan import Ending, EventScan, NameScan, Row
 from tests import oracles
 from tests.gateway.views.test_events import RELAY, records_of, to_event
 from tests.initiator import Initiator
@@ -151,7 +151,8 @@ class History:
     def check_comparison(self) -> None:
         """Compare what the filters find with a store that holds half of everything, by NIP-77's messages."""
         question = self.question
-        pages = identities(self, self.pages(10**6, 10**6, Ending()), question.filters, question.reader)  # type: ignore[arg-type]
+        named = NameScan(self.view).pages(RELAY, question.filters, 10**9, 10**6, 10**6, reader=question.reader)
+        pages = identities(self, named, question.filters, question.reader)
         responder = Responder(Items(item for page in pages for item in page), FRAME_BYTES_MIN)
         mine = [event for event in self.held if self.dice.random() < 0.5]
         asking = Initiator(Items((event["created_at"], bytes.fromhex(event["id"])) for event in mine), FRAME_BYTES_MIN)

@@ -57,7 +57,7 @@ from gateway.serve.relay.recent import RecentPayloads
 from gateway.serve.relay.shown import identities, shown
 from gateway.serve.verify import Verifier
 from gateway.views.events import EventsView
-from gateway.views.eventscan import Ending, EventScan, Row
+from gateway.views.eventscan import Ending, EventScan, NameScan, Row
 from gateway.views.moderation import ModerationView
 
 CHALLENGE_BYTES = 16
@@ -91,7 +91,7 @@ class NostrService:
         self.refusals = Refusals()
         self.verifier = Verifier()
         self.live = LiveRows(ledger, config.relay.private_kinds)
-        self.scan, self.recent = EventScan(view), RecentPayloads(ledger.log)
+        self.scan, self.names, self.recent = EventScan(view), NameScan(view), RecentPayloads(ledger.log)
         self.comparisons = Comparisons()
         closed = limits.membership == "invite"
         self.membership = Membership(config, clock, ledger, self.scan, INTERNAL) if closed else None
@@ -395,10 +395,10 @@ class Connection:
         service, filters, reader = self._service, effect.filters, self._reader()
         service.metrics.relay_requests.labels("relay").inc()
         most = service.limits.compare_events_max
-        pages = service.scan.pages(
+        pages = service.names.pages(
             self._grant.relay_key, filters, service.view.position, most + 1, most + 1, reader=reader
         )
-        await self._comparing.begin(effect.sub_id, identities(service.recent, pages, filters, reader), most)
+        await self._comparing.begin(effect.sub_id, identities(service.log, pages, filters, reader), most)
 
     async def _framed(
         self, subscription: Subscription, page: Sequence[Row], filters: Sequence[Filter], reader: Reader

@@ -15,7 +15,7 @@ from gateway.limits.views import SCAN_ROWS
 from gateway.nostr.filter import parse_filter
 from gateway.views import eventscan
 from gateway.views.events import EventsView
-from gateway.views.eventscan import EventScan
+from gateway.views.eventscan import EventScan, NameScan, names
 from tests import oracles
 from tests.fuzz.agreement import random_history
 from tests.gateway.views.test_events import KNOWN, RELAY, TinyRuns, held, records_of, to_event, view_of
@@ -53,6 +53,14 @@ def ids(view: EventsView, asked: list[dict[str, Any]], seq_end: int = 10**9) -> 
     pages = EventScan(view).pages(RELAY, list(map(parse_filter, asked)), seq_end, 20, 40)
     by_seq = {seq: KNOWN[tie, half] for seq, tie, half in view.db.execute("SELECT seq, tie, half FROM event")}
     return [by_seq[row.seq] for page in pages for row in page]
+
+
+@given(st.lists(FILTERS, min_size=1, max_size=3))
+def test_a_scan_of_names_gives_the_same_by_id_and_time(asked: list[dict[str, Any]]) -> None:
+    pages = NameScan(VIEW).pages(RELAY, list(map(parse_filter, asked)), 10**9, 20, 40)
+    told = [name for page in pages for name in names(page)]
+    assert [name.hex() for _, name in told] == ids(VIEW, asked)
+    assert {name.hex(): at for at, name in told}.items() <= {(one["id"], one["created_at"]) for one in EVENTS}
 
 
 @settings(max_examples=500)

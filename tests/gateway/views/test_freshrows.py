@@ -12,7 +12,9 @@ def test_an_event_has_a_row_and_a_key_for_every_way_in_which_it_is_found() -> No
     fresh = FreshRows([(7, 1, 2, event, None)])
     mark = mark_of(9, event.id)
     tags = [eventkeys.tag_key(1, "t", "x"), eventkeys.tag_key(1, "p", "y")]
-    assert fresh.rows == [(7, 1, 2, 1, 9, mark.tie, mark.half, b"".join(sorted(tags)), None)]
+    assert fresh.rows == [
+        (7, 1, 2, 1, 9, mark.tie, mark.half, b"".join(sorted(tags)), None, bytes.fromhex(event.id)[16:])
+    ]
     assert fresh.orders == [order_of(9, event.id, 7)]
     streams = [eventkeys.time_line(1), eventkeys.of_kind(1, 1), eventkeys.of_author_kind(1, 2, 1)]
     assert set(fresh.keys) == {
