@@ -7,6 +7,7 @@ its original look like a duplicate. Ephemeral events are never recorded. This mo
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import compress
+from math import inf
 
 import trio
 from cachetools import LRUCache
@@ -140,7 +141,7 @@ class Intake:
             ruling = judge(event, context)
             if isinstance(ruling, Reject):
                 answers.add((False, ruling.reason), [event.id])
-            elif standing is not known and self._writes_too_fast(event.pubkey, now_ms):
+            elif standing is not known and self._may_still_write(event.pubkey, now_ms) < 1:
                 answers.add(TOO_FAST, [event.id])
             elif standing is not known and event.id in barred:
                 answers.add(BARRED, [event.id])
@@ -150,14 +151,25 @@ class Intake:
                 answers.add(ANSWERS[standing], [event.id])
         return left
 
-    def _writes_too_fast(self, pubkey: str, now_ms: int) -> bool:
+    def _may_still_write(self, pubkey: str, now_ms: int) -> float:
+        """Say how many events of a key are taken now; infinitely many where its rate is not limited."""
         per_minute = self._limits.policy.events_per_minute_per_key
         if not per_minute:
-            return False
+            return inf
         left, at_ms = self._rates.get(pubkey, (float(per_minute), now_ms))
-        left = min(per_minute, left + max(0, now_ms - at_ms) * per_minute / 60_000)
-        self._rates[pubkey] = (max(0.0, left - 1) if left >= 1 else left, now_ms)
-        return left < 1
+        return min(per_minute, left + max(0, now_ms - at_ms) * per_minute / 60_000)
+
+    def _unhurried(self, events: Sequence[Event], answers: Answers) -> Sequence[Event]:
+        """Give the events within their keys' rates, and count them: they are verified, so forgeries use nothing up."""
+        now_ms, left = self._clock.now_ms(), []
+        for event in events:
+            room = self._may_still_write(event.pubkey, now_ms)
+            if room < 1:
+                answers.add(TOO_FAST, [event.id])
+            else:
+                self._rates[event.pubkey] = (room - 1, now_ms)
+                left.append(event)
+        return left
 
     async def _keep(self, relay_key: str, events: Sequence[Event], sender: Sender, answers: Answers) -> None:
         """Verify, ask the operator's policy, record, and answer."""
@@ -168,6 +180,8 @@ class Intake:
         if not all(verdicts):
             good = list(compress(events, verdicts))
             answers.add(FORGED, [event.id for event, holds in zip(events, verdicts, strict=True) if not holds])
+        if self._limits.policy.events_per_minute_per_key:
+            good = self._unhurried(good, answers)
         if self._plugin is not None:
             good = await self._unopposed(self._plugin, good, sender, answers)
         kept = []

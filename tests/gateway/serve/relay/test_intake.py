@@ -139,6 +139,17 @@ async def test_after_the_log_has_failed_nothing_is_accepted() -> None:
         assert sorted(results(await at.take(signed(content="b"), signed()))) == ["duplicate", "error"]
 
 
+async def test_a_keys_rate_is_used_up_by_its_own_events_and_by_no_forgeries() -> None:
+    async with desk() as at:
+        at.intake.reconfigure(Relay(policy=Policy(events_per_minute_per_key=2)))
+        forged = [msgspec.structs.replace(signed(content=str(number)), sig="0" * 128) for number in range(5)]
+        assert results(await at.take(*forged)) == ["invalid"] * 5
+        events = [signed(content=letter) for letter in "abc"]
+        assert results(await at.take(*events)) == ["accepted"] * 2 + ["rate-limited"]
+        assert results(await at.take(signed(content="d"), events[0])) == ["duplicate", "rate-limited"]
+        assert results(await at.take(signed(BOB))) == ["accepted"]
+
+
 async def test_another_policy_holds_from_the_next_event_on_and_one_that_is_wrong_changes_nothing() -> None:
     async with desk() as at:
         assert results(await at.take(signed(content="1"))) == ["accepted"]
