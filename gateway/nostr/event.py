@@ -25,6 +25,8 @@ GIFT_WRAP = 1_059
 AUTHENTICATION = 22_242
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # what tags are named that are indexed
 
+_ASKING = frozenset({"expiration", "-"})
+
 KIND_DIGITS = len(str(KIND_MAX))
 _SECONDS_DIGITS = len(str(INTEGER_MAX)) - 1
 _encode = msgspec.json.Encoder().encode
@@ -165,6 +167,14 @@ def first_value(event: Event, name: str) -> str | None:
         if tag and tag[0] == name and len(tag) > 1:
             return tag[1]
     return None
+
+
+def asks_something(event: Event) -> bool:
+    """Whether an event has a tag that `expiration` or `is_protected` looks for: one pass, and hardly any has."""
+    for tag in event.tags:  # noqa: SIM110 - a loop as in `first_value`
+        if tag and tag[0] in _ASKING:
+            return True
+    return False
 
 
 def expiration(event: Event) -> int | None:

@@ -27,8 +27,7 @@ class WireEvent(Event, frozen=True, gc=False):
     relayID: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the wire's name
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """EVENT: shape and id are right, the signature is not looked at yet."""
 
     event: Event

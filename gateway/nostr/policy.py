@@ -15,6 +15,7 @@ from gateway.nostr.event import (
     REPOSTS,
     VANISH,
     Event,
+    asks_something,
     difficulty,
     expiration,
     first_value,
@@ -77,8 +78,8 @@ def judge(event: Event, context: Context) -> Verdict:
         # A captured one would open another relay to whoever reads it here (NIP-42).
         return Reject(f"invalid: kind {AUTHENTICATION} answers a challenge and is never published")
     reason = (
-        next(filter(None, (rules.refusal(event, context.sender.address) for rules in context.rules)), None)
-        or _too_little_work(event, limits.min_pow_difficulty)
+        (_against_rules(event, context) if context.rules else None)
+        or (_too_little_work(event, limits.min_pow_difficulty) if limits.min_pow_difficulty else None)
         or (_unfit_tags(event, context) if event.tags else None)
         or (_unfit_repost(event) if event.kind in REPOSTS else None)
     )
@@ -87,10 +88,13 @@ def judge(event: Event, context: Context) -> Verdict:
     return Reject(reason) if reason else _ACCEPT
 
 
+def _against_rules(event: Event, context: Context) -> str | None:
+    found = (rules.refusal(event, context.sender.address) for rules in context.rules)
+    return next(filter(None, found), None)
+
+
 def _too_little_work(event: Event, wanted: int) -> str | None:
     """Check proof of work (NIP-13): enough zero bits, and no less work committed to than is wanted."""
-    if not wanted:
-        return None
     found = difficulty(event.id)
     if found < wanted:
         return f"pow: difficulty {found} is less than {wanted}"
@@ -103,6 +107,8 @@ def _too_little_work(event: Event, wanted: int) -> str | None:
 
 def _unfit_tags(event: Event, context: Context) -> str | None:
     """Check what single tags ask for: an end (NIP-40), or that none but the author publishes (NIP-70)."""
+    if not asks_something(event):
+        return None
     ends = expiration(event)
     if ends is not None and ends <= context.now_s:
         return "invalid: the event has expired"

@@ -37,7 +37,7 @@ from gateway.views import authors, deletions, eventkeys, vanishings, versions
 from gateway.views.authors import Author, Authors
 from gateway.views.deletions import Deletions
 from gateway.views.eventkeys import mark_of, tag_key, tag_keys
-from gateway.views.foreseen import Foreseen
+from gateway.views.foreseen import Foreseen, Foresight
 from gateway.views.freshrows import FreshRows, Noted
 from gateway.views.keptrows import KeptRows
 from gateway.views.vanishings import EVERY_RELAY, Vanishings, addressees
@@ -222,15 +222,16 @@ class EventsView(TableView):
 
     def _fold_events(self, records: Sequence[Record]) -> None:
         """Take in stored events; one that is known, superseded, deleted, erased or ephemeral changes nothing."""
-        take, relays, authors, noted = self.foreseen.take, self._relays, self._authors, self._noted
-        for record in records:
+        relays, authors, note = self._relays, self._authors, self._noted.append
+        foreseen = self.foreseen.take([record.payload for record in records])
+        for record, known in zip(records, foreseen, strict=True):
             now_s = record.ts_ns // 1_000_000_000
             if now_s >= self._next_expiry_s:
                 self._expire(now_s)
-            found = take(record.payload) or _decoded(record)
+            found = known or _decoded(record)
             if found is None:
                 continue
-            relay_key, event = found
+            _, relay_key, event = found
             expires = expiration(event)
             if is_ephemeral(event.kind) or (expires is not None and expires <= now_s):
                 continue
@@ -239,7 +240,7 @@ class EventsView(TableView):
             if expires is not None:
                 self._next_expiry_s = min(self._next_expiry_s, expires)
             if self._stands_alone(author, event):
-                noted.append((record.seq, relay, author.number, event, expires))
+                note((record.seq, relay, author.number, event, expires))
             else:
                 self._fold_alone((record.seq, relay, author.number, event, expires), author)
 
@@ -477,6 +478,6 @@ def _is_theirs_to_delete(author: int, addressed: bytes, by: int, kind: int, tags
     return by == author or (kind == GIFT_WRAP and addressed in tag_keys(tags))
 
 
-def _decoded(record: Record) -> tuple[str, Event] | None:
+def _decoded(record: Record) -> Foresight | None:
     found = event_of(record)
-    return None if found is None else (found[0], stored_event(found[1]))
+    return None if found is None else (record.payload or b"", found[0], stored_event(found[1]))

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from gateway.limits.views import FORESEEN_BYTES_MAX
 from gateway.nostr.event import Event
 
+Foresight = tuple[bytes, str, Event]
+"""A payload, and the relay key and event in it."""
+
 
 class Foreseen:
     """Events by the payloads that hold them; at ``bytes_max`` of payloads all are let go, and decoded again."""
 
     def __init__(self, bytes_max: int = FORESEEN_BYTES_MAX) -> None:
         # By the object's number, which is nobody else's while the object is held: hashing its bytes takes longer.
-        self._events: dict[int, tuple[bytes, tuple[str, Event]]] = {}
+        self._events: dict[int, Foresight] = {}
         self._bytes, self._bytes_max = 0, bytes_max
 
     def note(self, relay_key: str, payloads: Sequence[bytes], events: Sequence[Event]) -> None:
@@ -25,16 +28,15 @@ class Foreseen:
         if self._bytes > self._bytes_max:
             self.forget()
         else:
-            kept = [(payload, (relay_key, event)) for payload, event in zip(payloads, events, strict=True)]
-            self._events.update(zip(map(id, payloads), kept, strict=True))
+            for payload, event in zip(payloads, events, strict=True):
+                self._events[id(payload)] = payload, relay_key, event
 
-    def take(self, payload: bytes | None) -> tuple[str, Event] | None:
-        """Give relay key and event of a record's payload, once; None where it is not known."""
-        found = self._events.pop(id(payload), None)
-        if found is None:
-            return None
-        self._bytes -= len(found[0])
-        return found[1]
+    def take(self, payloads: Sequence[bytes | None]) -> list[Foresight | None]:
+        """Give what is known of records' payloads, once."""
+        pop = self._events.pop
+        found = [pop(id(payload), None) for payload in payloads]
+        self._bytes -= sum(len(one[0]) for one in found if one is not None)
+        return found
 
     def forget(self) -> None:
         """Let go of everything."""

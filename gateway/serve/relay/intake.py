@@ -66,7 +66,7 @@ class Intake:
         self._moderation = ledger.view(ModerationView)
         self.names: Callable[[str, str], bool] = _names_nobody  # (url, relay key) -> whether the URL is that relay's
         self.barred: Callable[[str, Sequence[Event]], Collection[str]] = _bars_nobody  # (relay key, events): their ids
-        self._in_flight: dict[tuple[str, str], trio.Event] = {}
+        self._in_flight: dict[str, dict[str, trio.Event]] = {}  # relay key -> event id -> told when it is decided
         self._pseudonyms: LRUCache[str, bytes] = LRUCache(PSEUDONYMS_IN_FLIGHT_MAX)
 
     def rules(self, relay_key: str) -> tuple[Rules, ...]:
@@ -94,8 +94,7 @@ class Intake:
             try:
                 await self._keep(relay_key, self._decide(relay_key, fresh, sender, answers), sender, answers)
             finally:
-                for event in fresh:
-                    del self._in_flight[relay_key, event.id]
+                self._release(relay_key, fresh)
                 done.set()
             for other in others:
                 await other.wait()
@@ -111,8 +110,8 @@ class Intake:
         self, relay_key: str, events: Sequence[Event], done: trio.Event
     ) -> tuple[Sequence[Event], Collection[trio.Event], Sequence[Event]]:
         """Put events in flight: (those that were not, what the others wait for, the others)."""
-        in_flight = self._in_flight
-        claims = dict.fromkeys([(relay_key, event.id) for event in events], done)
+        in_flight = self._in_flight.setdefault(relay_key, {})
+        claims = dict.fromkeys([event.id for event in events], done)
         if len(claims) == len(events) and in_flight.keys().isdisjoint(claims):  # as nearly always
             in_flight.update(claims)
             return events, (), ()
@@ -120,14 +119,21 @@ class Intake:
         later: list[Event] = []
         others: set[trio.Event] = set()
         for event in events:
-            holder = in_flight.get((relay_key, event.id))
+            holder = in_flight.get(event.id)
             if holder is None:
-                in_flight[relay_key, event.id] = done
+                in_flight[event.id] = done
                 fresh.append(event)
             else:
                 later.append(event)
                 others.add(holder)
         return fresh, others, later
+
+    def _release(self, relay_key: str, events: Sequence[Event]) -> None:
+        in_flight = self._in_flight[relay_key]
+        for event in events:
+            del in_flight[event.id]
+        if not in_flight:
+            del self._in_flight[relay_key]
 
     def _decide(self, relay_key: str, events: Sequence[Event], sender: Sender, answers: Answers) -> list[Event]:
         """Answer what needs no signature check; give what is to be verified and kept."""

@@ -119,3 +119,17 @@ def test_an_event_is_a_value() -> None:
         signed().content = "other"  # type: ignore[misc]
     assert isinstance(hash(signed()), int)
     assert isinstance(signed(), Event)
+
+
+@pytest.mark.parametrize(
+    ("tags", "asks"),
+    [([], False), ([["e", "-"], []], False), ([["t", "x"], ["-"]], True), ([["expiration", "no number"]], True)],
+)
+def test_an_event_that_asks_for_something_is_told_in_one_pass(tags: list[list[str]], asks: bool) -> None:
+    assert nostr.asks_something(signed(tags=tags)) is asks
+
+
+@pytest.mark.parametrize("kind", [0, 1, 3, 5, 7, 62, 1059, 10_002, 20_001, 30_023, 40_000])
+def test_plain_and_ephemeral_kinds_are_what_their_keeping_says(kind: int) -> None:
+    assert nostr.is_ephemeral(kind) is (nostr.keeping(kind) is Keeping.NONE)
+    assert nostr.is_plain(kind) is (nostr.keeping(kind) is Keeping.ALL and kind != 1059)
