@@ -256,6 +256,15 @@ def read_whole(disk: Disk, path: str, bytes_max: int) -> bytes | None:
         disk.close(fd)
 
 
+def read_part(disk: Disk, path: str, offset: int, size: int) -> bytes:
+    """Read a stretch of a file, which is there."""
+    fd = disk.open(path)
+    try:
+        return disk.read(fd, size, offset)
+    finally:
+        disk.close(fd)
+
+
 def _write(disk: Disk, fd: int, data: bytes, offset: int) -> None:
     done = disk.write(fd, data, offset)
     rest = memoryview(data)

@@ -18,7 +18,7 @@ import msgspec
 from eventlog import frame as frames
 from eventlog import index as indexes
 from eventlog import segment
-from eventlog.disk.durable import Disk, RealDisk, read_whole
+from eventlog.disk.durable import RealDisk, read_part, read_whole
 from eventlog.disk.segments import INDEX_BYTES_MAX, SegmentFile
 from eventlog.disk.tilecheck import TileCheck
 from eventlog.disk.views import no_collections
@@ -224,7 +224,7 @@ class _Walk:
 
     def _judge(self, flaw: Corrupt, file_bytes: int) -> Finding | None:
         at = self.index.end_bytes
-        tail = _read(self.file.disk, self.file.path, at, file_bytes - at)
+        tail = read_part(self.file.disk, self.file.path, at, file_bytes - at)
         later = frames.evidence(tail, self.head.salt, self.index.end_seq)
         verdict = segment.judge_tail(
             good_bytes=at,
@@ -235,14 +235,6 @@ class _Walk:
             checkpoint_size=self.task.checkpoint_size,
         )
         return Finding(self.file.path, at, flaw.what) if isinstance(verdict, Refuse) else None
-
-
-def _read(disk: Disk, path: str, offset: int, size: int) -> bytes:
-    fd = disk.open(path)
-    try:
-        return disk.read(fd, size, offset)
-    finally:
-        disk.close(fd)
 
 
 def index_findings(file: SegmentFile, walked: FrameIndex) -> tuple[Findings, Findings]:

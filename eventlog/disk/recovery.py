@@ -269,7 +269,7 @@ def _take(scan: Scan, frame: frames.Frame, path: str, offset: int) -> None:
 
 def _settle_tail(disk: Disk, file: SegmentFile, scan: Scan, checkpoint: Checkpoint) -> TornTail | None:
     good, total = scan.index.end_bytes, file.file_bytes()
-    tail = b"" if good == total else _read(disk, file.path, good, total - good)
+    tail = b"" if good == total else durable.read_part(disk, file.path, good, total - good)
     later = frames.evidence(tail, file.head().salt, scan.index.end_seq)
     verdict = segment.judge_tail(
         good_bytes=good,
@@ -292,14 +292,6 @@ def _settle_tail(disk: Disk, file: SegmentFile, scan: Scan, checkpoint: Checkpoi
             return TornTail(basename(file.path), offset, len(tail), kept)
 
 
-def _read(disk: Disk, path: str, offset: int, size: int) -> bytes:
-    fd = disk.open(path)
-    try:
-        return disk.read(fd, size, offset)
-    finally:
-        disk.close(fd)
-
-
 def _hold_against(segments: Segments, scan: Scan, checkpoint: Checkpoint) -> None:
     if checkpoint.size == 0:
         return
@@ -319,7 +311,7 @@ def _prove(disk: Disk, segments: Segments, scan: Scan) -> None:
     last = segments[-1]
     offset, frontier = scan.proven
     head = last.head()
-    unproven = _read(disk, last.path, offset, scan.index.end_bytes - offset)
+    unproven = durable.read_part(disk, last.path, offset, scan.index.end_bytes - offset)
     first_seq = frames.decode_head(unproven, 0, head.salt).first_seq
     new = segment.encode_head(segment.Head(head.origin, first_seq, head.time_ns, scan.epoch, head.salt, frontier))
     # Where the last segment holds nothing proven, the new one has its name and takes its place.

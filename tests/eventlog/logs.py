@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -27,6 +28,19 @@ async def at_once(call: Callable[[], None]) -> None:
 
 def open_sim(disk: SimDisk, **options: Any) -> Log:
     return open_log("/data", FakeClock(), disk=disk, hop=at_once, **options)
+
+
+def opened_at(data: Path, origin: str = "log.example") -> Log:
+    """Open a log on the real disk."""
+    return open_log(data, FakeClock(), origin=origin)
+
+
+async def append_frames(log: Log, count: int) -> None:
+    """Append records in frames of ten and segments of fifty."""
+    for first in range(log.next_seq, log.next_seq + count, 10):
+        if first and first % 50 == 0:
+            log.store.roll()
+        await log.append_many([draft(n) for n in range(first, first + 10)])
 
 
 @asynccontextmanager

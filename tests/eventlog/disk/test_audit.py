@@ -10,18 +10,9 @@ from eventlog.disk.audit import verify
 from eventlog.disk.log import open_log
 from eventlog.disk.passage import Passage, Task, verify_segment
 from eventlog.errors import Absent
-from tests.eventlog.logs import NOW_NS, draft, running
+from tests.eventlog.logs import NOW_NS, running
 from tests.eventlog.tampering import audit, checkpoint_of, files, forge, nulled
 from tests.fakes import FakeClock
-
-
-@pytest.fixture
-async def data(tmp_path: Path) -> Path:
-    """Five segments of two frames of ten records."""
-    async with running(open_log(tmp_path / "data", FakeClock(), segment_bytes_max=2600)) as log:
-        for first in range(0, 100, 10):
-            await log.append_many([draft(n) for n in range(first, first + 10)])
-    return tmp_path / "data"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

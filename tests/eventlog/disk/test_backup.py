@@ -15,31 +15,17 @@ from eventlog.disk.backup import Copied, Refused, backup, is_complete, restore
 from eventlog.disk.compact import merge, plan_merges
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.erase import Job, end, erase
-from eventlog.disk.log import Log, open_log
 from eventlog.errors import Corrupt
 from eventlog.limits import BACKUP_ERASURE_S_MAX, BACKUP_LOOK_S, BACKUP_TRIES_MAX
-from tests.eventlog.logs import at_once, draft, running
-from tests.fakes import FakeClock
+from tests.eventlog.logs import append_frames, at_once, draft, opened_at, running
 
 DISK = RealDisk()
 
 
-def opened(data: Path, origin: str = "log.example") -> Log:
-    return open_log(data, FakeClock(), origin=origin)
-
-
-async def append(log: Log, count: int) -> None:
-    """Two segments, the second one open."""
-    for first in range(log.next_seq, log.next_seq + count, 10):
-        if first and first % 50 == 0:
-            log.store.roll()
-        await log.append_many([draft(n) for n in range(first, first + 10)])
-
-
 @pytest.fixture
 async def data(tmp_path: Path) -> Path:
-    async with running(opened(tmp_path / "data")) as log:
-        await append(log, 300)
+    async with running(opened_at(tmp_path / "data")) as log:
+        await append_frames(log, 300)
     return tmp_path / "data"
 
 
@@ -64,9 +50,9 @@ async def test_a_backup_is_the_log_as_of_its_checkpoint(data: Path) -> None:
 
 
 async def test_what_is_written_meanwhile_is_left_out_at_a_frames_end(data: Path) -> None:
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         shutil.copy(data / "log" / "checkpoint", data.parent / "older")
-        await append(log, 20)
+        await append_frames(log, 20)
         shutil.copy(data.parent / "older", data / "log" / "checkpoint")  # as if it had been read before
         assert copied(data).records == 300
         assert found(data.parent / "copy")[0] == log.root_at(300)
@@ -78,8 +64,8 @@ async def test_a_second_one_costs_only_what_is_new(data: Path) -> None:
     again = copied(data)
     assert again.files <= 1  # the open segment
     assert again.kept >= first.files - 1
-    async with running(opened(data)) as log:
-        await append(log, 100)
+    async with running(opened_at(data)) as log:
+        await append_frames(log, 100)
     third = copied(data)
     assert (third.records, third.root) == (400, found(data)[0])
     assert third.file_bytes < first.file_bytes
@@ -97,7 +83,7 @@ async def test_what_was_erased_is_gone_from_the_next_backup(data: Path) -> None:
     copied(data)
     secret = draft(77).payload
     assert any(secret in path.read_bytes() for path in (data.parent / "copy" / "log").glob("*.evl"))
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         job = Job(1, log.durable_size, "me", "because", "user", (Range(77, 78),), ())
         await erase(log, str(data), job, 1, at_once)
         end(DISK, str(data))
@@ -108,7 +94,7 @@ async def test_what_was_erased_is_gone_from_the_next_backup(data: Path) -> None:
 
 async def test_segments_that_were_put_together_leave_no_old_names(data: Path) -> None:
     copied(data)
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         for group in plan_merges(log.store.segments, 10**6):
             await merge(log, group, at_once)
     done = copied(data)
@@ -124,9 +110,9 @@ async def test_a_log_made_from_a_backup_opens_and_goes_on(data: Path, tmp_path: 
     done = restore(DISK, str(tmp_path / "copy"), str(data))
     assert done.records == 300
     assert (data / "keys" / "log.pem").stat().st_mode & 0o077 == 0
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         assert log.torn is None
-        await append(log, 10)
+        await append_frames(log, 10)
         assert log.record(299).payload == draft(299).payload
     assert audit.verify(str(data), tree=True).findings == ()  # type: ignore[union-attr]
     with pytest.raises(Refused, match="holds a log already"):
@@ -138,13 +124,13 @@ async def test_keys_may_be_kept_elsewhere(data: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="the log's key is not in this backup"):
         restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"))
     restore(DISK, str(tmp_path / "copy"), str(tmp_path / "new"), keys=str(data / "keys"))
-    async with running(opened(tmp_path / "new")) as log:
+    async with running(opened_at(tmp_path / "new")) as log:
         assert log.durable_size == 300
 
 
 async def test_nothing_is_mixed_up(data: Path, tmp_path: Path) -> None:
-    async with running(opened(tmp_path / "other", "other.example")) as log:
-        await append(log, 10)
+    async with running(opened_at(tmp_path / "other", "other.example")) as log:
+        await append_frames(log, 10)
     copied(data)
     with pytest.raises(Refused, match=r"holds a backup of another log, log\.example"):
         backup(DISK, str(tmp_path / "other"), str(tmp_path / "copy"))
@@ -216,14 +202,14 @@ async def erased(data: Path, segments: int) -> None:
         if done == segments:
             raise CutOff
 
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         with suppress(CutOff):
             await erase(log, str(data), job, 1, at_once, progress=progress)
             end(DISK, str(data))
 
 
 async def ended(data: Path) -> None:
-    async with running(opened(data)):
+    async with running(opened_at(data)):
         pass
 
 
@@ -236,8 +222,8 @@ def left(directory: Path) -> list[bool]:
 @pytest.mark.parametrize("segments", [0, 1, 2], ids=["wholly", "cut-off-after-one", "cut-off-after-two"])
 def test_a_backup_is_of_before_or_after_an_erasure_wherever_that_falls(tmp_path: Path, segments: int) -> None:
     async def made() -> None:
-        async with running(opened(tmp_path / "log")) as log:
-            await append(log, 120)
+        async with running(opened_at(tmp_path / "log")) as log:
+            await append_frames(log, 120)
 
     trio.run(made)
     counting, states = Meddled(0), set[bool]()

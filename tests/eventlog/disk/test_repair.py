@@ -12,49 +12,24 @@ from eventlog.chronicle import Range
 from eventlog.disk import audit
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.erase import Job, end, erase
-from eventlog.disk.log import Log, open_log
 from eventlog.disk.repair import Unproven, repair
 from eventlog.erasure import without
 from eventlog.record import encode
-from tests.eventlog.logs import at_once, draft, running
-from tests.fakes import FakeClock
+from tests.eventlog.logs import append_frames, at_once, draft, opened_at, running
+from tests.eventlog.tampering import files, starts
 
 DISK = RealDisk()
-
-
-def opened(data: Path, origin: str = "log.example") -> Log:
-    return open_log(data, FakeClock(), origin=origin)
-
-
-async def append(log: Log, count: int) -> None:
-    """Segments of fifty records, in frames of ten."""
-    for first in range(log.next_seq, log.next_seq + count, 10):
-        if first and first % 50 == 0:
-            log.store.roll()
-        await log.append_many([draft(n) for n in range(first, first + 10)])
 
 
 @pytest.fixture
 async def data(tmp_path: Path) -> Path:
     """A log of 300 records, and a copy of it as of 270."""
-    async with running(opened(tmp_path / "data")) as log:
-        await append(log, 270)
+    async with running(opened_at(tmp_path / "data")) as log:
+        await append_frames(log, 270)
     shutil.copytree(tmp_path / "data", tmp_path / "copy")
-    async with running(opened(tmp_path / "data")) as log:
-        await append(log, 30)
+    async with running(opened_at(tmp_path / "data")) as log:
+        await append_frames(log, 30)
     return tmp_path / "data"
-
-
-def files(data: Path) -> list[Path]:
-    return sorted((data / "log").glob("*.evl"))
-
-
-def starts(content: bytes) -> list[int]:
-    found, at = [], 0
-    while (at := content.find(frames.MAGIC, at)) >= 0:
-        found.append(at)
-        at += 1
-    return found
 
 
 def flip(path: Path, frame: int = 2) -> None:
@@ -128,7 +103,7 @@ async def test_a_damaged_segment_is_made_good_and_the_root_is_as_before(
     assert [one.read_bytes() for one in files(data)] == before
     assert not bad or (data / "log" / done.kept_as).read_bytes() == bad
     assert repair(DISK, str(data), str(data.parent / "copy")) == []
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         assert log.root == root
         assert log.record(which * 50 + 23).payload == draft(which * 50 + 23).payload
 
@@ -170,8 +145,8 @@ async def test_a_copy_of_another_past_proves_nothing(data: Path, tmp_path: Path)
     before = snapshot(data)
     with pytest.raises(Unproven, match="the copy lacks records 60 to 99"):
         repair(DISK, str(data), str(tmp_path / "copy"))
-    async with running(opened(tmp_path / "other", "other.example")) as log:
-        await append(log, 300)
+    async with running(opened_at(tmp_path / "other", "other.example")) as log:
+        await append_frames(log, 300)
     with pytest.raises(Unproven, match=r"a copy of another log, other\.example"):
         repair(DISK, str(data), str(tmp_path / "other"))
     with pytest.raises(Unproven, match="there is no log under"):
@@ -187,7 +162,7 @@ async def test_a_damaged_checkpoint_is_replaced_by_the_copys(data: Path) -> None
     flip(files(data)[1])
     assert len(repair(DISK, str(data), str(data.parent / "copy"))) == 1
     assert path.read_bytes() == (data.parent / "copy" / "log" / "checkpoint").read_bytes()
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         assert log.root == root
     path.write_bytes(note)
     (data.parent / "copy" / "log" / "checkpoint").write_bytes(note)
@@ -196,7 +171,7 @@ async def test_a_damaged_checkpoint_is_replaced_by_the_copys(data: Path) -> None
 
 
 async def test_what_was_erased_since_the_copy_was_made_does_not_come_back(data: Path) -> None:
-    async with running(opened(data)) as log:
+    async with running(opened_at(data)) as log:
         await erase(log, str(data), Job(1, log.durable_size, "me", "", "user", (Range(77, 78),), ()), 1, at_once)
         end(DISK, str(data))
     root = whole(data)

@@ -49,15 +49,6 @@ from tests.eventlog.words import WordsView
 from tests.fakes import FakeClock
 
 
-@pytest.fixture
-async def data(tmp_path: Path) -> Path:
-    """Five segments of two frames of ten records."""
-    async with running(open_log(tmp_path / "data", FakeClock(), segment_bytes_max=2600)) as log:
-        for first in range(0, 100, 10):
-            await log.append_many([draft(n) for n in range(first, first + 10)])
-    return tmp_path / "data"
-
-
 @pytest.mark.parametrize("which", [1, 4])
 @pytest.mark.parametrize(
     ("change", "fix_root", "what"),
