@@ -25,10 +25,14 @@ class Wire(trio.abc.Stream):
 
     def send_now(self, data: bytes | bytearray | memoryview) -> memoryview:
         """Send what the kernel takes at once; give the rest. Raises BrokenResourceError."""
+        return memoryview(data)[self.write(data) :]
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what the kernel takes at once; give how many bytes. Raises BrokenResourceError."""
         try:
-            return memoryview(data)[os.write(self._socket.fileno(), data) :]
+            return os.write(self._socket.fileno(), data)
         except BlockingIOError:
-            return memoryview(data)
+            return 0
         except OSError as why:
             raise trio.BrokenResourceError("the peer is gone") from why
 

@@ -6,7 +6,7 @@ being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module mus
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -96,27 +96,27 @@ class LiveRows:
 
     def deliver(self, relay_key: str, event: Event, raw: bytes) -> None:
         """Send an event that is not in the log (an ephemeral one)."""
-        out: dict[Socket, list[bytes]] = defaultdict(list)
-        _frame_for(self._readers(relay_key, event), raw, out)
-        _send(out)
+        _tell_one(self._readers(relay_key, event), raw)
 
     def _tell(self, records: Sequence[Record]) -> None:
         """Send a few records; all rows for one socket in one go."""
-        out: dict[Socket, list[bytes]] = defaultdict(list)
-        for record in records:
-            if self._relays and record.kind == EventStored.kind:
-                self._match(record, out)
-        _send(out)
+        rows = [record for record in records if record.kind == EventStored.kind] if self._relays else []
+        if len(rows) == 1:
+            _tell_one(*self._match(rows[0]))
+        else:
+            _tell_all(map(self._match, rows))
 
-    def _match(self, record: Record, out: dict[Socket, list[bytes]]) -> None:
+    def _match(self, record: Record) -> tuple[Sequence[Subscription], bytes]:
+        """Find whom a record is for, and the event in it."""
         stored = event_of(record)
         if stored is None or stored[0] not in self._relays:
-            return
+            return (), b""
         relay_key, raw = stored
         event = stored_event(raw)
         found = self._readers(relay_key, event)
-        if found and self._stands(relay_key, event):
-            _frame_for([one for one in found if record.seq >= one.seq_start], raw, out)
+        if not found or not self._stands(relay_key, event):
+            return (), b""
+        return [one for one in found if record.seq >= one.seq_start], raw
 
     def _readers(self, relay_key: str, event: Event) -> list[Subscription]:
         """Find the subscriptions that ask for an event, of them those whose reader may see it."""
@@ -135,21 +135,42 @@ class LiveRows:
         return plain or self._view.standing(relay_key, event) is Standing.KNOWN
 
 
-def _frame_for(found: Iterable[Subscription], raw: bytes, out: dict[Socket, list[bytes]]) -> None:
-    """Frame an event once for each subscription id: a hundred readers who chose the same one share the bytes."""
-    framed: dict[bytes, bytes] = {}
-    for subscription in found:
-        frame = framed.get(subscription.head)
-        if frame is None:
-            frame = framed[subscription.head] = subscription.frame(raw)
+class _Framed(dict[bytes, bytes]):
+    """An event's frames, by what stands before it: a hundred readers who chose the same subscription id share one."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def __missing__(self, head: bytes) -> bytes:
+        frame = self[head] = text_frame(head, self._raw, b"]")
+        return frame
+
+
+def _tell_one(found: Iterable[Subscription], raw: bytes) -> None:
+    """Send one event: the first reader has it while the last is still being looked at."""
+    framed = _Framed(raw)
+    for number, subscription in enumerate(found):
+        frame = framed[subscription.head]
         if subscription.offer(frame):
-            out[subscription.socket].append(frame)
+            _send(subscription.socket, (frame,), number)
 
 
-def _send(out: Mapping[Socket, Sequence[bytes]]) -> None:
-    """Hand frames to sockets, to the first of them at once: beyond, others have waited long enough for the loop."""
+def _tell_all(matched: Iterable[tuple[Iterable[Subscription], bytes]]) -> None:
+    """Send some events: each socket gets all of its rows in one go."""
+    out: dict[Socket, list[bytes]] = defaultdict(list)
+    for found, raw in matched:
+        framed = _Framed(raw)
+        for subscription in found:
+            frame = framed[subscription.head]
+            if subscription.offer(frame):
+                out[subscription.socket].append(frame)
     for number, (socket, frames) in enumerate(out.items()):
-        if number < LIVE_SOCKETS_AT_ONCE:
-            socket.send_frames_now(frames)
-        else:
-            socket.send_frames(frames)
+        _send(socket, frames, number)
+
+
+def _send(socket: Socket, frames: Sequence[bytes], number: int) -> None:
+    """Hand frames to the socket at once, if it is among the first: beyond, others have waited long enough."""
+    if number < LIVE_SOCKETS_AT_ONCE:
+        socket.send_frames_now(frames)
+    else:
+        socket.send_frames(frames)
