@@ -235,6 +235,20 @@ async def test_a_job_that_was_cut_off_is_ended_by_the_next_call(tmp_path: Path) 
         assert pending(RealDisk(), str(tmp_path)) is None
 
 
+async def test_ending_a_job_folds_no_view_anew_that_retention_took_records_of(tmp_path: Path) -> None:
+    async with erasing_over(tmp_path) as (ledger, erasing):
+        log = ledger.log
+        assert isinstance(log, Log)
+        for user, token in ((OTHER, OTHER_TOKEN), (USER, TOKEN)):
+            await ledger.record([draft(registered(user, token), ts_ns=1, subject=b"p", salt=b"s" * 16)])
+            log.store.roll()
+        take_away(log, State(0, {Registered.kind: 1}))
+        begin(RealDisk(), str(tmp_path), Job(1, 2, "ticket 16", "", "user", ranges_of([1]), ()))
+        await erasing.erase(User("demo.example.com", "nobody"), Asked("ticket 17", ""))
+        assert pending(RealDisk(), str(tmp_path)) is None
+        assert [one.target for one in ledger.view(DevicesView).devices("demo.example.com", OTHER)] == [OTHER_TOKEN]
+
+
 async def test_the_operators_door_asks_for_a_subject(tmp_path: Path) -> None:
     async with erasing_over(tmp_path) as (_, erasing):
         for request in ({}, {"subject": "alice"}, {"subject": "token:x", "by": 5}):
