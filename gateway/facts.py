@@ -8,6 +8,7 @@ for ever, an older schema through its upcasters. Nothing here knows views or I/O
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import cbor2
@@ -15,6 +16,7 @@ import msgspec
 
 from eventlog.chronicle import ENTRIES
 from eventlog.record import Draft, Record, bytes_head
+from gateway.limits.views import FACTS_KEPT_MAX
 
 SALT_BYTES = 16
 
@@ -331,8 +333,12 @@ def draft(fact: Fact, *, ts_ns: int, subject: bytes = b"", salt: bytes = b"") ->
     return Draft(fact.kind, payload, ts_ns, subject, fact.schema)
 
 
+@lru_cache(FACTS_KEPT_MAX)
 def fact_of(record: Record) -> Fact | None:
-    """Give the fact back from a record of any known version; None where the payload was erased."""
+    """Give the fact back from a record of any known version; None where the payload was erased.
+
+    A notification is asked for by four views and the dispatcher, one after the other: it is decoded once.
+    """
     fact = FACTS.get(record.kind)
     if fact is None or not 1 <= record.schema <= fact.schema:
         raise _unknown(record)

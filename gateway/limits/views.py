@@ -36,3 +36,7 @@ kinds each. Above, the walk is over the kinds, or the whole time line, and every
 SCAN_SAMPLE_STREAMS = 8
 SCAN_SAMPLE_ROWS = 64
 """What is sampled of each index before the narrowest is chosen: at most 512 rows, under half a millisecond."""
+
+FACTS_KEPT_MAX = 1_024
+"""Facts decoded last, about 1 KiB each and 32 MiB if all are webhooks of the largest size: as many as a batch has at a
+thousand deliveries a second. The oldest is decoded again; an erasure lets go of all."""

@@ -27,7 +27,7 @@ from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView, disk_refused
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
-from gateway.facts import refuse_unknown
+from gateway.facts import fact_of, refuse_unknown
 from gateway.limits.keeping import FAILURE_TOLD_S
 from gateway.limits.serve import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.authentication import path_here
@@ -165,6 +165,7 @@ class Gateway:
         self.push.forget()
         self.nostr.forget()
         pseudonym.cache_clear()
+        fact_of.cache_clear()
         self.relays.handshakes.recheck_all()
 
     async def listen(self) -> str:

@@ -150,9 +150,13 @@ class Ledger:
         for view in self.views.values():
             # A view that took some of them in before another one failed takes in the rest.
             at = max(0, view.position - records[0].seq)
-            with self._touching(view):
-                view.apply(() if view.ignores(kinds) else records[at:] if at else records, position)
-                if view.due:
+            if view.ignores(kinds):
+                view.apply((), position)  # most views, mostly: nothing of it touches a file
+            else:
+                with self._touching(view):
+                    view.apply(records[at:] if at else records, position)
+            if view.due:
+                with self._touching(view):
                     view.commit(self.log.origin, self.log.root_at(position))
         self._advance(position)
         for watch in self.watchers:

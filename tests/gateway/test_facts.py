@@ -1,6 +1,7 @@
 """Facts: their bytes are for ever, and what is not known stops a replay."""
 
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import cbor2
@@ -16,6 +17,7 @@ from gateway.facts import (
     FACTS,
     SALT_BYTES,
     UPCASTERS,
+    Accepted,
     EventStored,
     Fact,
     FactUnknown,
@@ -34,6 +36,15 @@ from gateway.facts import (
 )
 from tests.eventlog.logs import open_sim, running
 from tests.sim.disk import SimDisk
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    """Tests below read one record by other rules."""
+    fact_of.cache_clear()
+    yield
+    fact_of.cache_clear()
+
 
 # Golden bytes: what stands in logs that exist. A line here is never edited; a new schema number adds one.
 GOLDEN = {
@@ -112,8 +123,15 @@ def test_what_a_newer_release_wrote_stops_a_replay() -> None:
         fact_of(replace(record, schema=9))
 
 
-def test_an_erased_fact_is_none() -> None:
-    assert fact_of(replace(recorded(drafted(fact_like(Settled.kind))), payload=None)) is None
+def test_an_erased_fact_is_none_also_where_it_was_decoded_before() -> None:
+    record = recorded(drafted(fact_like(Settled.kind)))
+    assert fact_of(record) == fact_like(Settled.kind)
+    assert fact_of(replace(record, payload=None)) is None
+
+
+def test_a_record_that_many_ask_for_is_decoded_once() -> None:
+    record = recorded(drafted(fact_like(Accepted.kind)))
+    assert fact_of(record) is fact_of(record)
 
 
 def test_an_older_record_is_read_through_its_upcasters(monkeypatch: pytest.MonkeyPatch) -> None:

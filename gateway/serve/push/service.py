@@ -349,8 +349,10 @@ class PushService:
         return ticket
 
     def _pseudonym(self, tenant: str, user: str) -> bytes:
-        known = self._pseudonyms.get((tenant, user)) or self._devices.pseudonym(tenant, user)
-        self._pseudonyms[tenant, user] = found = known or self._clock.random_bytes(SALT_BYTES)
+        found = self._pseudonyms.get((tenant, user))
+        if found is None:
+            found = self._devices.pseudonym(tenant, user) or self._clock.random_bytes(SALT_BYTES)
+            self._pseudonyms[tenant, user] = found
         return found
 
     def _spend(self, buckets: Buckets, key: str) -> None:
