@@ -19,13 +19,15 @@ from eventlog.disk import audit, compact, snapshots
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.erase import Job, begin, pending, rewrite_segment
 from eventlog.disk.log import Log, open_log
+from eventlog.record import Draft
 from eventlog.retention import State, expiring
 from gateway.cli.demo.instance import Instance
 from gateway.cli.demo.wire import Author, wire
 from gateway.cli.log.group import command
 from gateway.config import Config
-from gateway.facts import Registered, draft, refuse_unknown
+from gateway.facts import Moderated, Registered, draft, refuse_unknown
 from gateway.nostr.key import npub
+from gateway.replication.registration import INTERNAL
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
 from gateway.serve.custody.control import ControlRefused
@@ -33,7 +35,8 @@ from gateway.serve.custody.erasing import Asked, Done, Erasing
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
 from gateway.views.devices import DevicesView
-from gateway.views.subjects import User
+from gateway.views.moderation import ModerationView
+from gateway.views.subjects import NostrKey, User
 from tests.server import Server, process
 
 CONFIG = """
@@ -247,6 +250,30 @@ async def test_ending_a_job_folds_no_view_anew_that_retention_took_records_of(tm
         await erasing.erase(User("demo.example.com", "nobody"), Asked("ticket 17", ""))
         assert pending(RealDisk(), str(tmp_path)) is None
         assert [one.target for one in ledger.view(DevicesView).devices("demo.example.com", OTHER)] == [OTHER_TOKEN]
+
+
+async def test_what_an_erased_moderator_says_during_the_erasure_is_weighed_with_all_that_was_said_before(
+    tmp_path: Path,
+) -> None:
+    alice, bob, carol = "a1" * 32, "b0" * 32, "ca" * 32
+
+    def said(by: str, method: str, value: str) -> Draft:
+        return draft(Moderated(INTERNAL, bytes.fromhex(by), method, value, ""), ts_ns=1, salt=b"s" * 16)
+
+    async with erasing_over(tmp_path) as (ledger, erasing):
+        await ledger.record([said(carol, "banpubkey", bob), said(alice, "banpubkey", "de" * 32)])
+        searched = erasing._search
+
+        def meanwhile(*asked: Any) -> None:
+            """Behind the first look Alice lifts Carol's ban."""
+            searched(*asked)
+            erasing._search = searched  # type: ignore[method-assign]
+            trio.from_thread.run(ledger.record, [said(alice, "unbanpubkey", bob)])
+
+        erasing._search = meanwhile  # type: ignore[method-assign]
+        done = await erasing.erase(NostrKey(alice), Asked("ticket 17", ""))
+        assert done.kinds == {Moderated.kind: 2}
+        assert bob not in ledger.view(ModerationView).rules(INTERNAL).block_keys, "a lifted ban stays lifted"
 
 
 async def test_the_operators_door_asks_for_a_subject(tmp_path: Path) -> None:
