@@ -15,6 +15,7 @@ from bisect import insort
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -247,12 +248,23 @@ class SortedRuns:
         high += b"\xff" * (self._shape.width - len(high))
         return chain.from_iterable(source.between(low, high) for source in self._sources())
 
-    def found(self, prefixes: Collection[bytes]) -> list[bytes]:
-        """Give the keys of a hashed set that begin with one of these prefixes."""
+    def look(self) -> "Look":
+        """Mark the time of a look into the set, for `found`."""
+        return Look(self, self._journal)
+
+    def found(self, prefixes: Collection[bytes], looks: Collection["Look | None"] = ()) -> list[bytes]:
+        """Give the keys of a hashed set that begin with one of these prefixes.
+
+        ``looks``: each of the prefixes was not there at one of these; so where all are recent, no run is looked into.
+        """
+        packed = self._state["packed"]
+        is_new = looks and all(look is not None and look.of is self and look.batch >= packed for look in looks)
         names = set(prefixes)
         near = set[bytes]().union(*(heads & names for heads in self._heads))
         keys = [key for prefix in near for held in (self._fresh, *self._held) for key in held.holding(prefix)]
-        wanted = asks(names) if self._runs else ()
+        if is_new or not self._runs:
+            return keys
+        wanted = asks(names)
         return keys + [key for run in self._runs for key in run.holding(wanted)]
 
     def _sources(self) -> list[Source]:
@@ -417,6 +429,13 @@ class SortedRuns:
             (after,) = found
             if self._db.execute("SELECT 1 FROM run WHERE number = ?", (after,)).fetchone() is None:
                 yield from self._pages.sweep(after)
+
+
+class Look(NamedTuple):
+    """A look into a set: what it held then came with this batch at the latest."""
+
+    of: SortedRuns
+    batch: int
 
 
 @dataclass(slots=True)

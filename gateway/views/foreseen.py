@@ -7,11 +7,12 @@ This module must not know what is folded.
 
 from collections.abc import Sequence
 
+from eventlog.sortedruns import Look
 from gateway.limits.views import FORESEEN_BYTES_MAX
 from gateway.nostr.event import Event
 
-Foresight = tuple[bytes, str, Event]
-"""A payload, and the relay key and event in it."""
+Foresight = tuple[bytes, str, Event, Look | None]
+"""A payload, the relay key and event in it, and the look into the index of ids at which it was not there."""
 
 
 class Foreseen:
@@ -22,14 +23,19 @@ class Foreseen:
         self._events: dict[int, Foresight] = {}
         self._bytes, self._bytes_max = 0, bytes_max
 
-    def note(self, relay_key: str, payloads: Sequence[bytes], events: Sequence[Event]) -> None:
-        """Keep events that were submitted: what a failed log never takes goes at the limit, with the others."""
+    def note(
+        self, relay_key: str, payloads: Sequence[bytes], events: Sequence[Event], look: Look | None = None
+    ) -> None:
+        """Keep events that were submitted, and were new at ``look``.
+
+        What a failed log never takes goes at the limit, with the others.
+        """
         self._bytes += sum(map(len, payloads))
         if self._bytes > self._bytes_max:
             self.forget()
         else:
             for payload, event in zip(payloads, events, strict=True):
-                self._events[id(payload)] = payload, relay_key, event
+                self._events[id(payload)] = payload, relay_key, event, look
 
     def take(self, payloads: Sequence[bytes | None]) -> list[Foresight | None]:
         """Give what is known of records' payloads, once."""

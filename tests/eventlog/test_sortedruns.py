@@ -54,6 +54,7 @@ class Pair(RuleBasedStateMachine):
     def open(self) -> None:
         self.order = SortedRuns(self.db, "order", WALKED, TINY)
         self.id = SortedRuns(self.db, "id", HASHED, TINY)
+        self.looked = (self.id.look(), self.stamp)
 
     @rule(
         batch=st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=3), max_size=9)
@@ -124,6 +125,18 @@ class Pair(RuleBasedStateMachine):
     def every_id_is_found_once_and_no_other(self) -> None:
         prefixes = [hashed_key(stamp)[:9] for stamp in range(self.stamp + 4)]
         assert sorted(self.alive(self.id.found(prefixes))) == sorted(self.alive(list(self.ids)))
+
+    @rule()
+    def look(self) -> None:
+        self.looked = (self.id.look(), self.stamp)
+
+    @invariant()
+    def what_was_not_there_at_a_look_is_found_without_looking_back(self) -> None:
+        look, stamp = self.looked
+        prefixes = [hashed_key(later)[:9] for later in range(stamp, self.stamp + 4)]
+        wanted = self.alive([key for key in self.ids if int.from_bytes(key[-STAMP_BYTES:], "big") >= stamp])
+        assert sorted(self.alive(self.id.found(prefixes, [look]))) == sorted(wanted)
+        assert sorted(self.alive(self.id.found(prefixes, [look, None]))) == sorted(wanted)
 
     @invariant()
     def what_lies_under_a_beginning_is_all_there(self) -> None:

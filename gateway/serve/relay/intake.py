@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
+from eventlog.sortedruns import Look
 from gateway.config import Relay
 from gateway.facts import SALT_BYTES, Vanished, draft, event_drafts
 from gateway.limits.nostr import PSEUDONYMS_IN_FLIGHT_MAX, RATED_KEYS_MAX
@@ -92,7 +93,8 @@ class Intake:
             done = trio.Event()
             fresh, others, later = self._claim(relay_key, events, done)
             try:
-                await self._keep(relay_key, self._decide(relay_key, fresh, sender, answers), sender, answers)
+                look, left = self._view.look(), self._decide(relay_key, fresh, sender, answers)
+                await self._keep(relay_key, left, look, sender, answers)
             finally:
                 self._release(relay_key, fresh)
                 done.set()
@@ -177,7 +179,9 @@ class Intake:
                 left.append(event)
         return left
 
-    async def _keep(self, relay_key: str, events: Sequence[Event], sender: Sender, answers: Answers) -> None:
+    async def _keep(
+        self, relay_key: str, events: Sequence[Event], look: Look, sender: Sender, answers: Answers
+    ) -> None:
         """Verify, ask the operator's policy, record, and answer."""
         if not events:
             return
@@ -197,7 +201,7 @@ class Intake:
                 answers.add(STORED, [event.id])
             else:
                 kept.append(event)
-        if kept and await self._record(relay_key, kept):
+        if kept and await self._record(relay_key, kept, look):
             answers.add(LOG_FAILED, [event.id for event in kept])
         else:
             self._tell(relay_key, kept, answers)
@@ -215,7 +219,7 @@ class Intake:
                 answers.add(verdict, [event.id])
         return left
 
-    async def _record(self, relay_key: str, events: Sequence[Event]) -> bool:
+    async def _record(self, relay_key: str, events: Sequence[Event], look: Look) -> bool:
         """Append the events and wait until the view has them; True where the log has failed."""
         try:
             await self._ledger.log.room()
@@ -227,7 +231,7 @@ class Intake:
                 drafts = self._drafts(relay_key, events)
                 _, ticket = self._ledger.submit(drafts)
                 # Requests to vanish stand behind the events' own drafts.
-                self._view.foreseen.note(relay_key, [one.payload for one in drafts[: len(events)]], events)
+                self._view.foreseen.note(relay_key, [one.payload for one in drafts[: len(events)]], events, look)
                 await ticket.wait()
         except LogFailed:
             return True
@@ -235,7 +239,7 @@ class Intake:
 
     def _drafts(self, relay_key: str, events: Sequence[Event]) -> list[Draft]:
         now_ns = self._clock.now_ns()
-        subjects = {pubkey: self._pseudonym(pubkey) for pubkey in {event.pubkey for event in events}}
+        subjects = {pubkey: self._pseudonym(pubkey) for pubkey in dict.fromkeys(event.pubkey for event in events)}
         drafts = event_drafts(
             relay_key,
             now_ns // 1_000_000,

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import msgspec
 import pytest
 
 from eventlog.record import Draft, Record
@@ -27,7 +28,7 @@ def test_an_event_is_given_once_and_for_the_very_payload() -> None:
     foreseen.note("own", [payload], [EVENT])
     assert foreseen.take([bytes(bytearray(payload))]) == [None], "equal bytes came from elsewhere"
     assert foreseen.take([None]) == [None], "an erased record"
-    assert foreseen.take([payload]) == [(payload, "own", EVENT)]
+    assert foreseen.take([payload]) == [(payload, "own", EVENT, None)]
     assert foreseen.take([payload]) == [None]
 
 
@@ -53,3 +54,14 @@ def test_a_foreseen_event_is_not_decoded_and_folds_to_the_rows_that_decoding_giv
         views[1].apply([record], 1)
     assert views[0].digest() == views[1].digest()
     assert views[1].count("own") == 1
+
+
+def test_an_event_that_came_after_the_look_at_which_it_was_new_is_known_all_the_same() -> None:
+    view, first, second = EventsView(sqlite3.connect(":memory:")), recorded(drafted()), recorded(drafted())
+    look = view.look()
+    view.apply([first], 1)
+    assert second.payload is not None
+    view.foreseen.note("own", [second.payload], [EVENT], look)
+    view.apply([msgspec.structs.replace(second, seq=1)], 2)
+    assert view.count("own") == 1
+    assert list(view.select("seq", [0, 1])) == [(0,)]
