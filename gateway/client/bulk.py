@@ -21,6 +21,7 @@ from websockets.uri import parse_uri
 
 from gateway.client.line import NO_CLOSE, READ_BYTES, LineLost, dial
 from gateway.limits.client import (
+    BULK_PINGS_MAX,
     CLIENT_CLOSE_S_MAX,
     CLIENT_CONNECT_S_MAX,
     CLIENT_MESSAGE_BYTES_MAX,
@@ -39,7 +40,7 @@ class Bulk:
         self._out: deque[bytes] = deque()
         self._work = trio.Event()
         self._part = bytearray()
-        self._pinged = False
+        self._silences = 0  # in a row
         self._early: list[object] = []
 
     def send(self, texts: Iterable[bytes]) -> None:
@@ -115,9 +116,9 @@ class Bulk:
                 data = await self._stream.receive_some(READ_BYTES)
             except GONE:
                 data = b""
-        if data is None and self._pinged:
+        self._silences = self._silences + 1 if data is None else 0
+        if self._silences > BULK_PINGS_MAX:
             raise LineLost(NO_CLOSE, "no answer to a ping")
-        self._pinged = data is None
         if data is None:
             if self._protocol.state is State.OPEN:
                 self._protocol.send_ping(b"")

@@ -23,6 +23,7 @@ from gateway.limits.client import (
     BULK_ROWS,
     PUBLISH_BATCH_CHARS,
     SYNC_ANSWER_S_MAX,
+    SYNC_FOLLOW_S_MAX,
     SYNC_PAUSE_S,
     SYNC_PAUSES_MAX,
     SYNC_PROOF_S_MAX,
@@ -228,7 +229,7 @@ class Station:
 
     async def _follow(self, asked: Mapping[str, Any], take: Take, task_status: trio.TaskStatus[None]) -> None:
         with self._asking(asked, take) as one:
-            with trio.move_on_after(SYNC_SUPPORT_S_MAX):  # some relays have nothing to say where nothing is asked for
+            with trio.move_on_after(SYNC_FOLLOW_S_MAX):  # some relays have nothing to say where nothing is asked for
                 await one.answered.wait()
             if one.reason is not None and not one.is_stored_sent:
                 raise RequestRefused(one.reason)
@@ -521,7 +522,8 @@ async def open_station(
                     raise
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if failure is not None and not isinstance(failure, trio.Cancelled):
+            # Whoever is cancelled within nurseries of their own, as while dialling, says so in a group.
+            if failure is not None and not isinstance(first_of(failure), trio.Cancelled):
                 raise failure from None
             raise first_of(group) from None
 

@@ -152,10 +152,15 @@ class _Way:
         """Publish events at the other relay, and count."""
         if not events:
             return
-        sync, tally = self._sync, self._sync.tally
+        sync, tally, recent = self._sync, self._sync.tally, self._sync.standing.recent
         for one in events:
-            sync.standing.recent[one.id] = True
-        refused = await self._target.publish(events)
+            recent[one.id] = True  # before it is sent: the echo may come ahead of the answer
+        try:
+            refused = await self._target.publish(events)
+        except BaseException:
+            for one in events:
+                recent.pop(one.id, None)  # it may not be there: when it comes again it is no echo
+            raise
         for reason in refused.values():
             tally.refuse(reason)
         carried = len(events) - len(refused)

@@ -62,8 +62,13 @@ SYNC_IDS_WAITING = 100_000
 """Ids found missing that wait to be fetched (10 MB): above, the comparison waits."""
 
 SYNC_ANSWER_S_MAX = 60.0
-SYNC_SUPPORT_S_MAX = 10.0
-"""How long a relay may take for one answer; and for its first to NIP-77: who does not know it may be silent."""
+SYNC_SUPPORT_S_MAX = 60.0
+SYNC_FOLLOW_S_MAX = 10.0
+"""How long a relay may take for one answer; for its first to NIP-77 (who does not know it mostly says so, and a million
+events are not taken together in a moment); and for its word that it tells what comes live, which not all give."""
+BULK_PINGS_MAX = 3
+assert CLIENT_PING_S * BULK_PINGS_MAX >= SYNC_ANSWER_S_MAX
+"""Pings in a row that may be left unanswered: a relay that works on an answer may read nothing meanwhile."""
 
 SYNC_ROUNDS_MAX = 100_000
 """Messages of one comparison: ten million ids that one side lacks take 11,000."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -11,8 +11,9 @@ import trio
 from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
-from gateway.client.station import RequestRefused, open_station, stored_of
-from gateway.client.syncing import Side, Tally, Wanted, keep_in_step, pages
+from gateway.client.standing import Standing
+from gateway.client.station import RequestRefused, Station, open_station, stored_of
+from gateway.client.syncing import Side, Sync, Tally, Wanted, keep_in_step, pages
 from tests.gateway.client.proxy import proxy
 from tests.gateway.client.tinyrelay import TinyRelay, tiny_relay
 from tests.gateway.client.worker import RELAY_ID, issued, rows
@@ -166,6 +167,19 @@ async def test_after_a_cut_mirrors_go_on_behind_their_cursors_and_nothing_is_com
         "a connection is lost",
         "in step",
     ]
+
+
+async def test_what_was_cut_off_before_its_answer_is_no_echo_when_it_comes_again() -> None:
+    class Cut:
+        async def publish(self, events: Any) -> dict[str, str]:
+            raise LineLost(1006, "cut")
+
+    cut, one = cast("Station", Cut()), stored_of(json.dumps(events(range(1))[0]).encode())
+    way = Sync(cut, cut, wanted(Tally(), []), Standing({}))._ways()["down"]
+    with pytest.raises(LineLost):
+        await way.carry([one])
+    way.heard(one, None)
+    assert way._arriving.receive_nowait() == (one, None)
 
 
 async def test_after_a_cut_a_window_is_compared_first_and_then_what_is_older() -> None:
