@@ -31,7 +31,7 @@ from gateway.push.subscription import Endpoint, judge_address
 from gateway.serve.delivery.httpclient import Answer, Connection, Headers, PeerFailed
 from gateway.serve.dialling import Dial, NotPublic, Resolve, connected, dialler, resolver
 
-# The push services of the browsers: no strangers, whatever they did last.
+# The push services of the browsers: no strangers from the first send on, until they fail like any other.
 FAMILIAR = (
     "fcm.googleapis.com",
     "updates.push.services.mozilla.com",

@@ -110,15 +110,17 @@ class World:
         outbox = self.ledger.view(OutboxView)
         return outbox.queued_all()
 
-    async def accept(self, *targets: str, tenant: str = "a", project: str = "p", ttl_ms: int = HOUR_MS) -> None:
-        await self.ledger.record([self.accepted(*targets, tenant=tenant, project=project, ttl_ms=ttl_ms)])
+    async def accept(self, *targets: str, **changes: Any) -> None:
+        await self.ledger.record([self.accepted(*targets, **changes)])
 
-    def accepted(self, *targets: str, tenant: str = "a", project: str = "p", ttl_ms: int = HOUR_MS) -> Draft:
+    def accepted(
+        self, *targets: str, tenant: str = "a", project: str = "p", ttl_ms: int = HOUR_MS, user: str = "alice"
+    ) -> Draft:
         self.count += 1
         to = tuple(PushTarget(target, kind_of(target), "", project) for target in targets)
         body = b'{"notification":{"id":"n%d","type":"t","message":"m"}}' % len(self.log.records)
         id_ = f"n{len(self.log.records)}-{self.count}"
-        fact = Accepted(tenant, "alice", id_, None, None, CLOCK.now_ms() + ttl_ms, to, "", body)
+        fact = Accepted(tenant, user, id_, None, None, CLOCK.now_ms() + ttl_ms, to, "", body)
         return draft(fact, ts_ns=CLOCK.now_ns(), salt=b"s" * 16)
 
     def facts(self, kind: type[Fact]) -> list[Any]:
@@ -217,35 +219,19 @@ async def test_a_replay_alone_sends_nothing(autojump_clock: trio.testing.MockClo
 async def test_a_dead_device_is_removed_and_a_failed_one_stays(autojump_clock: trio.testing.MockClock) -> None:
     verdicts = {"dead": Gone("unregistered"), "bad": Failed("invalid-argument"), "odd": Mismatched(), "ok": Delivered()}
     async with world(Script(lambda target: verdicts[target])) as w:
-        for user, target in enumerate(verdicts):
-            fact = Registered(
-                tenant="a",
-                user=f"u{user}",
-                target=target,
-                target_kind="token",
-                platform="",
-                app_id="",
-                issued_ms=BASE_MS,
-                expires_ms=BASE_MS,
-                nonce=target,
-                devices_max=9,
-                digest=b"",
-                signature="",
-                body=b"",
-            )
-            await w.ledger.record([draft(fact, ts_ns=CLOCK.now_ns(), subject=b"x", salt=b"s" * 16)])
+        await w.ledger.record([registered(target) for target in verdicts])
         await w.accept("odd")
         await trio.sleep(1)
         await w.accept("ok", "dead", "bad")
         await trio.sleep(1)
         await w.accept("odd")
         await trio.sleep(1)
-        assert [(fact.target, fact.user) for fact in w.facts(Removed)] == [("dead", "u0"), ("odd", "u2")]
+        assert [(fact.target, fact.user) for fact in w.facts(Removed)] == [("dead", "alice"), ("odd", "alice")]
         reasons = [(fact.outcome, fact.reason) for fact in w.facts(Settled)]
         assert reasons[0] == ("failed", "sender-id-mismatch"), "nothing had got through yet"
         assert reasons[-1] == ("removed", "sender-id-mismatch")
         devices = w.ledger.view(DevicesView)
-        assert devices.holder("a", "token", "bad") == "u1"
+        assert devices.holder("a", "token", "bad") == "alice"
         assert devices.holder("a", "token", "dead") is None
 
 
@@ -402,22 +388,27 @@ async def test_at_the_end_a_send_that_hangs_is_not_waited_for(autojump_clock: tr
     assert not w.facts(Settled)
 
 
-def registered(target: str, user: str = "u", **changes: Any) -> Draft:
+def registered(target: str, user: str = "alice", issued_ms: int = BASE_MS) -> Draft:
+    return envelope(Registered, target, user, issued_ms, platform="", app_id="", devices_max=9)
+
+
+def deregistered(target: str, user: str = "alice") -> Draft:
+    return envelope(Deregistered, target, user, BASE_MS + 1)
+
+
+def envelope(kind: type[Fact], target: str, user: str, issued_ms: int, **changes: Any) -> Draft:
     fields: dict[str, Any] = {
         "tenant": "a",
         "user": user,
         "target": target,
         "target_kind": kind_of(target),
-        "issued_ms": BASE_MS,
-        "expires_ms": BASE_MS,
+        "issued_ms": issued_ms,
+        "expires_ms": issued_ms,
         "nonce": target,
         "digest": b"",
         "signature": "",
         "body": b"",
     }
-    kind: type[Fact] = Deregistered
-    if not changes:
-        kind, fields = Registered, fields | {"platform": "", "app_id": "", "devices_max": 9}
     return draft(kind(**fields | changes), ts_ns=CLOCK.now_ns(), subject=b"x", salt=b"s" * 16)
 
 
@@ -466,12 +457,66 @@ async def test_what_waits_for_a_device_that_is_deregistered_is_not_sent(
         await w.accept("t")
         await trio.sleep(1)
         assert sorted(fcm.targets) == ["other", "t"]
-        await w.ledger.record([registered("t", issued_ms=BASE_MS + 1)])
+        await w.ledger.record([deregistered("t")])
         fcm.verdict = lambda _: Delivered()
         await trio.sleep(60)
         assert sorted(fcm.targets) == ["other", "other", "t"]
         outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
         assert outcomes == {("removed", "deregistered"): 2, ("delivered", ""): 1}
+
+
+async def test_what_waits_for_one_user_is_not_sent_to_the_next_who_logs_in_on_the_device(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda _: Transient("unavailable"))
+    async with world(fcm) as w:
+        await w.ledger.record([registered("t"), registered("other")])
+        await w.accept("t", "other")
+        await w.accept("t")
+        await w.accept("t", user="bob")  # accepted for bob, who had it before
+        await trio.sleep(1)
+        await w.ledger.record([registered("t", user="bob")])
+        fcm.verdict = lambda _: Delivered()
+        await w.accept("t", user="bob")
+        await trio.sleep(60)
+        assert sorted(fcm.targets) == ["other", "other", "t", "t", "t"]
+        outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
+        assert outcomes == {("removed", "moved"): 2, ("delivered", ""): 3}
+        assert w.queued == 0
+
+
+async def test_whoever_registers_again_gets_what_waits_also_where_an_older_envelope_comes_late(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda _: Transient("unavailable"))
+    async with world(fcm) as w:
+        await w.ledger.record([registered("t", issued_ms=BASE_MS + 5)])
+        await w.accept("t")
+        await trio.sleep(1)
+        fcm.verdict = lambda _: Delivered()
+        await w.ledger.record([registered("t", user="bob"), registered("t", issued_ms=BASE_MS + 6)])
+        await trio.sleep(60)
+        assert fcm.targets == ["t", "t"]
+        assert [fact.outcome for fact in w.facts(Settled)] == ["delivered"]
+
+
+async def test_after_a_crash_nothing_is_sent_to_a_device_that_its_user_had_left_by_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with world(Script(lambda _: Transient("unavailable"))) as w:
+        await w.ledger.record([registered("moved"), registered("stays"), registered("closed")])
+        await w.accept("moved", "stays", "closed", "never registered")
+        await trio.sleep(1)
+        log = w.log
+    # What the crash left behind: the registrations are durable, and that nothing waits any more is not.
+    left = MemoryLog(log.records)
+    left.submit([registered("moved", user="bob"), deregistered("closed")])
+    left.durable_size = left.next_seq
+    async with world(Script(), left) as w:
+        await trio.sleep(60)
+        assert sorted(w.fcm.targets) == ["never registered", "stays"]
+        outcomes = Counter((fact.outcome, fact.reason) for fact in w.facts(Settled))
+        assert outcomes == {("removed", "moved"): 2, ("delivered", ""): 2}
 
 
 async def test_a_subscription_deregistered_by_its_endpoint_takes_along_what_waits_with_its_keys(
@@ -490,7 +535,7 @@ async def test_a_subscription_deregistered_by_its_endpoint_takes_along_what_wait
         await w.accept(renewed)
         await trio.sleep(1)
         assert sorted(fcm.targets) == sorted([whole, another])  # one at a time of each device
-        await w.ledger.record([registered(endpoint, issued_ms=BASE_MS + 1)])
+        await w.ledger.record([deregistered(endpoint)])
         fcm.verdict = lambda _: Delivered()
         await trio.sleep(60)
         assert sorted(fcm.targets) == sorted([whole, another, another])
@@ -559,3 +604,7 @@ async def test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quo
         assert max(at for at, target in fcm.sent if target.startswith("good")) < 10
         await trio.sleep(600)
         assert w.queued == 0, "nothing is lost but time"
+        quiet_until = trio.current_time()
+        await w.ledger.record([w.accepted(*(f"bad{n}" for n in range(400)), tenant="evil")])
+        await trio.sleep(60)
+        assert len([at for at, _ in fcm.sent if at >= quiet_until]) <= 140, "quiet minutes are not saved up"

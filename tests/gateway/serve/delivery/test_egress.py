@@ -27,6 +27,7 @@ class World:
         self.dialled: list[tuple[str, str]] = []
         self.requests: list[bytes] = []
         self.refusing: set[str] = set()
+        self.hangs_up = False
 
     async def resolve(self, name: str) -> Sequence[str]:
         self.lookups.append(name)
@@ -48,6 +49,9 @@ class World:
                 if self.answer is None:
                     await trio.sleep_forever()
                 await stream.send_all(self.answer)
+                if self.hangs_up:
+                    await stream.aclose()
+                    return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
@@ -105,6 +109,19 @@ async def test_an_endless_answer_is_cut_off() -> None:
             await post(egress)
 
 
+@pytest.mark.parametrize(("half", "times"), [(b"HTTP/1.1 201 X\r\nContent-Length: 9\r\n\r\n", 2), (b"", 3)])
+async def test_what_an_old_connection_answered_by_half_is_not_posted_again_and_what_it_did_not_answer_is(
+    half: bytes, times: int
+) -> None:
+    world = World()
+    async with world.egress() as egress:
+        await post(egress)
+        world.answer, world.hangs_up = half, True
+        with pytest.raises(PeerFailed):
+            await post(egress)
+    assert len(world.requests) == times
+
+
 async def test_the_next_address_is_tried_where_the_first_does_not_answer() -> None:
     world = World()
     world.refusing = {PUBLIC[0]}
@@ -149,3 +166,20 @@ async def test_slow_strangers_share_a_few_places_and_hold_up_nobody_else(
         nursery.cancel_scope.cancel()
     async with world.egress() as egress:
         assert (await post(egress)).status == 201
+
+
+async def test_a_host_that_was_familiar_and_fails_on_is_a_stranger_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
+    async with world.egress() as egress, trio.open_nursery() as nursery:
+        for _ in range(HOST_FAILURES_MAX):
+            await post(egress, FAMILIAR)
+        await trio.sleep(HOST_REST_S_MIN + 1)
+        world.answer = None
+        for number in range(STRANGERS_MAX):
+            nursery.start_soon(egress.post, endpoint(f"https://x{number}.evil.example/"), [], b"")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Crowded):
+            await post(egress, FAMILIAR)
+        nursery.cancel_scope.cancel()

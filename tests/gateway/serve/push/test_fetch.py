@@ -355,6 +355,20 @@ async def test_slow_strangers_wait_for_each_other_and_not_those_whose_documents_
     assert codes == {"well-known-unreachable": WELLKNOWN_STRANGERS_MAX, "rate-limited": 40 - WELLKNOWN_STRANGERS_MAX}
 
 
+async def test_a_configured_instance_waits_for_no_stranger(autojump_clock: trio.testing.MockClock) -> None:
+    bodies = Bodies()
+    documents = Documents(bodies, 1000)
+    bodies.slow_s = 100
+    async with trio.open_nursery() as nursery:
+        for n in range(WELLKNOWN_STRANGERS_MAX):
+            nursery.start_soon(code, documents, named(f"bad{n}.example"), f"source{n}")
+        await trio.testing.wait_all_tasks_blocked()
+        bodies.slow_s = 0.1
+        with trio.fail_after(1):
+            assert await code(documents, Signer("own.example", "own.example", configured=True)) == "ok"
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_old_document_serves_while_too_many_others_are_fetched(autojump_clock: trio.testing.MockClock) -> None:
     bodies = Bodies()
     documents = Documents(bodies, 1000)
@@ -406,6 +420,10 @@ async def test_failing_signatures_cause_one_fetch_in_thirty_seconds(autojump_clo
     bodies.body = rotated.document()
     assert await documents.refetched(SIGNER, keys) == pinned(rotated.pem)
     assert bodies.asked.total() == 3
+    await trio.sleep(301)
+    keys = await documents.keys(SIGNER, "s")
+    assert await documents.refetched(SIGNER, keys) is None, "what was fetched just now is not fetched again"
+    assert bodies.asked.total() == 4
 
 
 async def test_many_unknown_domains_from_one_source_are_cut_off_and_known_ones_are_not(

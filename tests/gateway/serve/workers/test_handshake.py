@@ -118,6 +118,13 @@ async def test_the_workers_secret_makes_no_tokens():
         assert await outcome(f"{gateway.ws_url}/mirror/short?token={forged}") == (4403, "Invalid token")
 
 
+async def test_a_token_of_the_right_key_that_no_log_of_ours_gave_opens_nothing():
+    async with served() as (gateway, _):
+        key = gateway.gateway.relays.key
+        unheard = mint(key, Claims(2**52, 0, None, "auth", KEY, "relay-access", 1))
+        assert await outcome(f"{gateway.ws_url}/mirror/short?token={unheard}") == (4403, "Token revoked")
+
+
 async def test_a_token_that_has_expired_is_refused():
     clock = FakeClock()
     async with served(clock) as (gateway, worker):
@@ -142,7 +149,7 @@ async def test_a_revoked_token_stays_revoked_across_a_restart():
 
 
 async def test_a_mirror_that_is_switched_off_says_so_and_the_normal_socket_stays():
-    async with served(enabled=False) as (gateway, worker):
+    async with served(enabled=False, invalid_attempts_max=1) as (gateway, worker):
         token = (await worker.issue())["token"]
         for query in ("", f"?token={token}"):
             assert await outcome(f"{gateway.ws_url}/mirror/short{query}") == (4404, "Replication endpoint disabled")
