@@ -24,7 +24,7 @@ from gateway.views.devices import DevicesView
 from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
 from tests.fakes import MemoryLog, memory_ledger
-from tests.gateway.serve.delivery.test_dispatch import CLOCK
+from tests.gateway.serve.delivery.dispatching import CLOCK
 
 OUTAGE_S = 600
 DEVICES = 80

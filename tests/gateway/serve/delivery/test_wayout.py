@@ -6,7 +6,7 @@ import trio.testing
 from gateway.facts import Settled
 from gateway.serve.delivery.fcm import Sender, TokenUnavailable
 from gateway.serve.delivery.wayout import NotNow, WayOut
-from tests.gateway.serve.delivery.test_dispatch import Script, world
+from tests.gateway.serve.delivery.dispatching import Script, world
 
 
 async def test_a_project_that_a_way_does_not_know_fails_and_one_that_cannot_send_now_loses_nothing(
