@@ -82,7 +82,8 @@ class TableView(ABC):
 
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
-        mine = [record for record in records if record.kind in self.kinds or record.kind == Retained.kind]
+        wanted = self.kinds | {Retained.kind}
+        mine = [record for record in records if record.kind in wanted]
         if mine:
             self._begin()
             self.fold_all(mine)

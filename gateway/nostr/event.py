@@ -152,8 +152,11 @@ def flaw(event: Event) -> str | None:
 
 
 def stored_form(event: Event) -> bytes:
-    """Encode the seven fields as compact JSON: what is logged, and sent to subscribers byte for byte."""
-    return _encode(Event(event.id, event.pubkey, event.created_at, event.kind, event.tags, event.content, event.sig))
+    """Encode the seven fields as compact JSON: what is logged, and sent to subscribers byte for byte.
+
+    Of an event off the wire too, whose eighth is unset: one that has it is a replication row, and never gets here.
+    """
+    return _encode(event)
 
 
 def stored_event(raw: bytes) -> Event:
@@ -179,8 +182,14 @@ def asks_something(event: Event) -> bool:
 
 def expiration(event: Event) -> int | None:
     """Read when an event ends (NIP-40), in Unix seconds; None where it never does, or says so in no number."""
-    value = first_value(event, "expiration") if event.tags else None
-    if value is None or not (value.isascii() and value.isdecimal()):
+    for tag in event.tags:  # as `first_value`, without a call for each event that there is
+        if tag and tag[0] == "expiration" and len(tag) > 1:
+            return _seconds(tag[1])
+    return None
+
+
+def _seconds(value: str) -> int | None:
+    if not (value.isascii() and value.isdecimal()):
         return None
     return int(value[:_SECONDS_DIGITS]) if len(value) <= _SECONDS_DIGITS else INTEGER_MAX
 

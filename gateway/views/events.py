@@ -230,8 +230,8 @@ class EventsView(TableView):
 
     def _fold_events(self, records: Sequence[Record]) -> None:
         """Take in stored events; one that is known, superseded, deleted, erased or ephemeral changes nothing."""
-        relays, authors, note = self._relays, self._authors, self._noted.append
-        foreseen, last = self.foreseen.take([record.payload for record in records]), None
+        relays, authors, note, looks = self._relays, self._authors, self._noted.append, self._looks
+        foreseen = self.foreseen.take([record.payload for record in records])
         for record, known in zip(records, foreseen, strict=True):
             now_s = record.ts_ns // 1_000_000_000
             if now_s >= self._next_expiry_s:
@@ -249,9 +249,8 @@ class EventsView(TableView):
                 self._next_expiry_s = min(self._next_expiry_s, expires)
             if self._stands_alone(author, event):
                 note((record.seq, relay, author.number, event, expires))
-                if look is None or look is not last:
-                    self._looks.append(look)
-                    last = look
+                if not looks or looks[-1] is not look:
+                    looks.append(look)
             else:
                 self._fold_alone((record.seq, relay, author.number, event, expires), author)
 
@@ -299,9 +298,10 @@ class EventsView(TableView):
 
     def _stands_alone(self, author: Author, event: Event) -> bool:
         """Whether an event neither acts upon others nor may be barred or replaced by one."""
-        if author.deletes or event.kind == DELETION:
+        kind = event.kind
+        if author.deletes or kind == DELETION:
             return False
-        return is_plain(event.kind) or (event.kind == GIFT_WRAP and not self._may_have_vanished(author, event))
+        return is_plain(kind) or (kind == GIFT_WRAP and not self._may_have_vanished(author, event))
 
     def _fold_alone(self, noted: Noted, author: Author) -> None:
         """Take in an event that others act upon, or that acts upon others: all before it must be written."""

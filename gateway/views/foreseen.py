@@ -41,7 +41,7 @@ class Foreseen:
         """Give what is known of records' payloads, once."""
         pop = self._events.pop
         found = [pop(id(payload), None) for payload in payloads]
-        self._bytes -= sum(len(one[0]) for one in found if one is not None)
+        self._bytes -= sum([len(one[0]) for one in found if one is not None])
         return found
 
     def forget(self) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.nostr import message as wire
+from gateway.nostr.event import stored_form
 from tests.gateway.nostr.test_filter import JSON
 from tests.signing import signed, signed_fields
 
@@ -136,3 +137,11 @@ def test_answers_are_the_json_that_clients_know() -> None:
         assert wire.reason_of(text) == "error: y"
     assert wire.reason_of('["NEG-ERR","x","error: y",5]') == "error: y"
     assert json.loads(wire.event_head('"\\') + "{}]") == ["EVENT", '"\\', {}]
+
+
+def test_what_is_stored_of_an_event_off_the_wire_are_its_seven_fields_whatever_else_was_said() -> None:
+    event = signed(tags=[["t", "x"]])
+    fields = json.loads(stored_form(event)) | {"unknown": 1}
+    message = wire.decode(json.dumps(["EVENT", fields], separators=(",", ":")))
+    assert isinstance(message, wire.Publish)
+    assert stored_form(message.event) == stored_form(event)
