@@ -22,6 +22,7 @@ _KNOWN = frozenset(
             "endpoint-refused",
             "erased",
             "gone",
+            "moved",
         ),
         *("invalid-token", "no-project", "not-authorised", "permission-denied", "quota-exceeded", "redirected"),
         *("resting", "sender-id-mismatch", "timeout", "too-large", "unauthenticated", "unreachable", "unregistered"),

@@ -124,6 +124,14 @@ class DevicesView(TableView):
         ).fetchone()
         return row[0] if row else None
 
+    def has_left(self, user: str, tenant: str, target_kind: str, target: str) -> bool:
+        """Whether a target that was this user's is known to be another's now, or nobody's."""
+        row = self.db.execute(
+            "SELECT user FROM device WHERE tenant = ? AND target_kind = ? AND target = ?",
+            (tenant, target_kind, identity(target_kind, target)),
+        ).fetchone()
+        return row is not None and row[0] != user
+
     def held(self, tenant: str) -> int:
         """How many live devices a tenant's users have together."""
         return self._held[tenant]

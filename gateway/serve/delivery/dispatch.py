@@ -17,7 +17,7 @@ import trio
 from cachetools import LRUCache
 
 from eventlog.record import Record
-from gateway.facts import Accepted, Deferred, Deregistered, Settled, fact_of
+from gateway.facts import Accepted, Deferred, Deregistered, Registered, Settled, fact_of
 from gateway.limits.push import (
     DEVICE_PER_HOUR,
     DEVICE_PER_MINUTE,
@@ -57,6 +57,7 @@ class _Text(msgspec.Struct, frozen=True, gc=False):
     content: Content
     dry_run: bool
     accepted_ms: int
+    user: str = ""  # whose it is, where it was read from the log: the device may have changed hands since
 
 
 class Dispatcher:
@@ -191,10 +192,11 @@ class Dispatcher:
         """Take in what the ledger has just applied: newly accepted deliveries queue up."""
         count = 0
         for record in records:
-            if record.kind == Deregistered.kind:
+            if record.kind in (Registered.kind, Deregistered.kind):
                 fact = fact_of(record)
-                if isinstance(fact, Deregistered):
-                    self._take_along(fact.tenant, fact.target_kind, fact.target, "deregistered")
+                if isinstance(fact, Registered | Deregistered):
+                    reason = "deregistered" if isinstance(fact, Deregistered) else "moved"
+                    self._take_along(fact.tenant, fact.target_kind, fact.target, reason)
             elif record.kind == Accepted.kind:
                 fact = fact_of(record)
                 if isinstance(fact, Accepted) and fact.targets:
@@ -313,6 +315,8 @@ class Dispatcher:
         text = self._text(delivery.seq)
         if text is None:
             return Decision(settled(delivery, "failed", "erased"))
+        if text.user and self._devices.has_left(text.user, delivery.tenant, delivery.target_kind, delivery.target):
+            return Decision(settled(delivery, "removed", "moved"))
         began = trio.current_time()
         verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
         self._figures.sent(delivery.target_kind, trio.current_time() - began)
@@ -350,7 +354,7 @@ class Dispatcher:
             fact = fact_of(record)
             if not isinstance(fact, Accepted):
                 return None
-            found = self._texts[accepted_seq] = _Text(*content_of(fact), record.ts_ns // 1_000_000)
+            found = self._texts[accepted_seq] = _Text(*content_of(fact), record.ts_ns // 1_000_000, fact.user)
         return found
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
@@ -402,15 +406,24 @@ class Dispatcher:
         """Settle what else waits for a device that is gone, unsent; the rest when the views show these as settled.
 
         One 404 is enough for a device, and whoever has logged out is told nothing more: under other keys of the same
-        endpoint neither. Not where it was registered again meanwhile.
+        endpoint neither. Where it was registered meanwhile, what waits for that user stays, and for no other: whoever
+        logs in reads nothing that was meant for the one before.
         """
-        device = identity(target_kind, target)
-        if self._devices.holder(tenant, target_kind, device) is not None:
-            return
-        for one in self._outbox.of_device(device_number(tenant, target_kind, target), TAKEN_ALONG):
+        device, number = identity(target_kind, target), device_number(tenant, target_kind, target)
+        holder = self._devices.holder(tenant, target_kind, device)
+        if holder is not None and all(self._user(one.seq) == holder for one in self._outbox.of_device(number, 1)):
+            return  # and so are those behind the first: one look, since whoever likes registers again and again
+        for one in self._outbox.of_device(number, TAKEN_ALONG):
             its = (one.tenant, one.target_kind, identity(one.target_kind, one.target))
-            if its == (tenant, target_kind, device) and self._turns.withdraw(one):
+            if its != (tenant, target_kind, device) or (holder is not None and self._user(one.seq) == holder):
+                continue
+            if self._turns.withdraw(one):
                 self._settler.end(one, settled(one, "removed", reason), remove=False)
+
+    def _user(self, accepted_seq: int) -> str | None:
+        """Whom a notification is for; None where it was erased."""
+        fact = fact_of(self._ledger.log.record(accepted_seq))
+        return fact.user if isinstance(fact, Accepted) else None
 
     def _tell(self, accepted_seq: int) -> None:
         """Wake whoever waits for a notification, when its last target has an outcome."""

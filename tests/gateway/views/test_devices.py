@@ -103,6 +103,19 @@ def test_only_the_holder_deregisters_and_yet_the_time_counts() -> None:
     assert view.superseded("a", "token", "t1", NOW + 4)
 
 
+def test_who_has_left_a_device_is_known_while_another_has_it_or_the_mark_of_its_going_stands() -> None:
+    kept, moved, closed = (
+        folded(registered()),
+        folded(registered(), registered("bob", issued=NOW + 1)),
+        folded(registered(), deregistered(issued=NOW + 1)),
+    )
+    assert not kept.has_left("alice", "a", "token", "t1")
+    assert moved.has_left("alice", "a", "token", "t1")
+    assert not moved.has_left("bob", "a", "token", "t1")
+    assert closed.has_left("alice", "a", "token", "t1")
+    assert not kept.has_left("alice", "a", "token", "never registered")
+
+
 def test_beyond_the_limit_the_least_recently_registered_goes() -> None:
     view = folded(
         *(registered(target=f"t{n}", issued=NOW + n, most=3) for n in range(3)),
