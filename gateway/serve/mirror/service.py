@@ -295,21 +295,34 @@ class Replica:
         self._listening.add(subscription)
         relay_key, visible = self._session.grant.relay_key, self._session.visible(service.clock.now_ms())
         if subscription.after is not None:
-            try:
-                await self._pull(subscription, service.places.start(subscription.after, relay_key), visible)
-            except (CursorUnknown, Removed) as gone:
-                reason = str(gone if isinstance(gone, CursorUnknown) else CursorUnknown(OLD))
-                await self._carry_out(Drop(subscription))
-                await self._carry_out(self._session.refuse(subscription, reason, "cursor-unknown"))
+            await self._go_on(subscription, subscription.after, visible)
             return
-        position = rows.position
-        given: set[bytes] = set()
+        position, given = rows.position, set[bytes]()
         sent = await self._send_rows(subscription, rows.newest(relay_key, subscription.filters, visible))
         if False in visible and self._socket.query.get(DELEGATED) != "1":
             given = await self._delegate(subscription, sent)
         self._socket.send(wire.eose(subscription.sub_id))
-        # The log moved on while a slow reader took its rows: follow it until nothing is left, and only then,
-        # without a pause in between, go live. Holding rows back in memory instead would need a bound and a cut.
+        await self._catch_up(subscription, position, visible, given)
+
+    async def _go_on(self, subscription: Subscription, after: str, visible: frozenset[bool]) -> None:
+        """Send what lies behind a cursor, or say that it leads nowhere any more."""
+        try:
+            start = self._service.places.start(after, self._session.grant.relay_key)
+            await self._pull(subscription, start, visible)
+        except (CursorUnknown, Removed) as gone:
+            reason = str(gone if isinstance(gone, CursorUnknown) else CursorUnknown(OLD))
+            await self._carry_out(Drop(subscription))
+            await self._carry_out(self._session.refuse(subscription, reason, "cursor-unknown"))
+
+    async def _catch_up(
+        self, subscription: Subscription, position: int, visible: frozenset[bool], given: Collection[bytes]
+    ) -> None:
+        """Send what came since ``position``, save the rows ``given`` before; then live rows go through.
+
+        The log moved on while a slow reader took its rows: it is followed until nothing is left, and only then, without
+        a pause in between, the subscription is live. Holding rows back in memory instead would need a bound and a cut.
+        """
+        service, relay_key = self._service, self._session.grant.relay_key
         follower = service.log.follow(position)
         selection = Selection(relay_key, subscription.filters, visible)
         while follower.position < service.log.durable_size and self._socket.is_open:
