@@ -7,7 +7,7 @@ import pytest
 
 from eventlog.chronicle import Retained
 from eventlog.disk import durable
-from eventlog.disk.compact import groups, merge, plan_merges, retain, take_census, write_state
+from eventlog.disk.compact import groups, merge, plan_merges, reach, retain, take_census, write_state
 from eventlog.disk.log import Log
 from eventlog.disk.recovery import read_state
 from eventlog.errors import Absent, Corrupt, LogFailed, Removed
@@ -250,3 +250,12 @@ def test_the_state_is_written_whole() -> None:
     disk.lose_power()
     disk.directories[LOG].change("00000000000000000005.evl", disk.directories[LOG].cache["retention"])
     assert read_state(disk, LOG) == State(5, {"a": 9}, done=False)
+
+
+async def test_retention_reaches_no_record_that_a_tile_is_still_to_be_made_of() -> None:
+    disk = SimDisk()
+    async with running(open_sim(disk)) as log:
+        await log.append_many([draft(n) for n in range(700)])
+    with open_sim(disk) as log:
+        assert (log.store.signed.size, log.store.tiles.settled) == (700, 700)
+        assert reach(log.store) == 512

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from eventlog.checkpoint import verifier_key
+from eventlog.disk import tiles
 from eventlog.disk.durable import read_whole
 from eventlog.disk.log import Log
 from eventlog.disk.segments import Segments
@@ -55,6 +56,19 @@ async def test_a_partial_tile_goes_when_its_full_one_is_there_and_can_still_be_r
     assert f"{LOG}/tile/0/000.p" not in disk.directories
     assert read_tile(disk, LOG, narrow) == before is not None
     assert read_tile(disk, LOG, Tile(0, 1, 45)) is None, "a width that was never published"
+
+
+async def test_tiles_are_brought_to_the_disk_before_a_checkpoint_each_so_many_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tiles, "TILES_LAG_RECORDS", 300)
+    async with running(open_sim(SimDisk())) as log:
+        store = log.store
+        for count, settled in ((299, 0), (1, 300), (299, 300)):
+            await log.append_many([draft(n) for n in range(count)])
+            store.tiles.publish()
+            store.sign(log.durable_size, log.root)
+            assert store.tiles.settled == settled
 
 
 async def test_a_clean_stop_leaves_nothing_to_do() -> None:
