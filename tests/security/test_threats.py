@@ -142,6 +142,8 @@ Who reaches whom:
 - Devices that are dead, or logged out, and what still waits for them
     tests/gateway/serve/delivery/test_dispatch.py::test_a_dead_device_is_found_dead_once_and_takes_along_all_that_waits_for_it
     tests/gateway/serve/delivery/test_dispatch.py::test_what_waits_for_a_device_that_is_deregistered_is_not_sent
+    tests/gateway/serve/delivery/test_dispatch.py::test_what_waits_for_one_user_is_not_sent_to_the_next_who_logs_in_on_the_device
+    tests/gateway/serve/delivery/test_dispatch.py::test_after_a_crash_nothing_is_sent_to_a_device_that_its_user_had_left_by_then
 - Pushkeys and requests of the Matrix door without end
     tests/gateway/serve/push/test_matrix.py::test_an_app_has_the_quotas_of_a_tenant
     tests/gateway/serve/push/test_tenancy.py::test_an_app_of_the_matrix_door_has_rates_as_an_instance_has
