@@ -1,12 +1,14 @@
 """One relay as a synchronisation sees it, over what relays do that no specification foresees."""
 
 import json
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from trio_websocket import WebSocketRequest
 
 from gateway.client import bulk
 from gateway.client import station as station_
@@ -41,6 +43,29 @@ async def test_what_is_published_is_what_is_fetched_byte_for_byte() -> None:
             assert await station.publish(events) == {}
             found = await station.fetch({"ids": [one.id for one in events]})
             assert sorted(found, key=lambda one: one.id) == events
+
+
+class Leaving(TinyRelay):
+    """Closes each connection at once."""
+
+    async def serve(self, request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        await connection.aclose(4404, "Relay not registered")
+
+
+async def dialling() -> None:
+    """What is cancelled is so within a nursery of its own."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+
+
+@pytest.mark.parametrize("doing", [trio.sleep_forever, dialling])
+async def test_a_connection_that_ends_says_so_whatever_was_being_done(doing: Callable[[], Awaitable[None]]) -> None:
+    with trio.fail_after(WAIT_S):
+        async with tiny_relay(Leaving()) as relay:
+            with pytest.raises(LineLost, match="4404"):
+                async with open_station(relay.url):
+                    await doing()
 
 
 async def test_a_relay_that_closes_a_request_behind_its_eose_has_answered_it() -> None:
