@@ -219,14 +219,11 @@ async def test_a_row_that_claims_an_author_must_hold_as_an_event():
     async with served() as (_, worker), connected(await mirror_url(worker)) as client:
         event = signed_fields()
         good = {**event, "relayID": RELAY_ID, "eventData": "aGVsaW8="}
-        assert await client.publish(good) == ["OK", event["id"], True, "stored"]
         for change in ({"sig": "0" * 128}, {"content": "other"}, {"tags": None}, {"pubkey": "00" * 32}):
-            answer = await client.publish({**good, **change, "id": event["id"], "eventData": "YWFh"})
-            assert answer[:3] == ["OK", event["id"], True] or answer[3].startswith("invalid-event: ")
-        fresh = signed_fields(content="another")
-        answer = await client.publish({**fresh, "sig": "0" * 128, "relayID": RELAY_ID, "eventData": "YWFh"})
-        assert answer[:3] == ["OK", fresh["id"], False]
-        assert answer[3].startswith("invalid-event: ")
+            answer = await client.publish({**good, **change})
+            assert answer[:3] == ["OK", event["id"], False]
+            assert answer[3].startswith("invalid-event: ")
+        assert await client.publish(good) == ["OK", event["id"], True, "stored"]
 
 
 async def test_what_is_refused_is_answered_and_appends_nothing():
