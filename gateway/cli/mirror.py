@@ -18,6 +18,9 @@ from gateway.cli.replicating import Relay, cursor_option, hashed, progress, publ
 from gateway.cli.rowfile import RowFile
 from gateway.cli.sync import sync
 from gateway.cli.worker import options
+from gateway.client.behaviour import NOT_SERVED
+from gateway.client.happening import Lost, Notice
+from gateway.client.line import LineLost
 from gateway.client.replica import open_replica
 
 
@@ -125,13 +128,21 @@ def read_rows(relay: Relay, file: RowFile, named: str | None, kinds: tuple[int, 
 
 async def follow(relay: Relay, file: RowFile, named: str | None, kinds: tuple[int, ...], *, live: bool) -> None:
     """Read rows into the file until all that is stored has come, or for ever."""
-    state = await relay.state()
+    state, gone = await relay.state(), list[Lost]()
     place: dict[str, Any] = {"relayID": hashed(named or str(state.get("identifier") or relay.key))}
     if kinds:
         place["kinds"] = list(kinds)
-    with progress("rows") as (bar, task):
+    with progress("rows") as (bar, task), trio.CancelScope() as scope:
+
+        def hear(what: Lost | Notice) -> None:
+            """Wait for a relay that is not served only where somebody waits for what will come."""
+            if live or not isinstance(what, Lost) or what.code != NOT_SERVED:
+                return tell(what)
+            gone.append(what)
+            return scope.cancel()
+
         async with (
-            open_replica(state, relay.provide, tell=tell) as replica,
+            open_replica(state, relay.provide, tell=hear) as replica,
             aclosing(replica.follow(place, cursor=file.place.cursor)) as batches,
         ):
             caught = False
@@ -143,6 +154,8 @@ async def follow(relay: Relay, file: RowFile, named: str | None, kinds: tuple[in
                 if caught and not live:
                     file.flush()  # a server without cursors that holds nothing gives none
                     return
+    if gone:
+        raise LineLost(gone[0].code, gone[0].reason)
 
 
 async def push_rows(relay: Relay, path: Path | None, cursor_path: Path | None) -> int:

@@ -48,7 +48,7 @@ from gateway.limits.client import (
     SESSION_GOOD_MS,
 )
 
-TOKEN_REFUSED, TOO_MANY_ATTEMPTS = 4403, 4429
+TOKEN_REFUSED, NOT_SERVED, TOO_MANY_ATTEMPTS = 4403, 4404, 4429
 REFRESH = "refresh"
 MIXED = "error: a subscription is for replication rows in all of its filters or in none"
 STOPPED = "error: the client has stopped"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
-from gateway.client.behaviour import TOKEN_REFUSED, back_off_ms
+from gateway.client.behaviour import NOT_SERVED, TOKEN_REFUSED, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import LineLost
 from gateway.client.station import Station, Stored, first_of
@@ -82,8 +82,8 @@ class Pouring:
 async def pour(side: Side, more: Next, settled: Settled, *, clock: Clock, tell: Teller) -> None:
     """Publish a stream at a relay, over as many connections as it takes.
 
-    Raises LineLost where the first connection cannot be made, or two tokens in a row are refused; RequestRefused where
-    there is no token. Cancelled, what was on its way may be stored.
+    Raises LineLost where the first connection cannot be made, or the relay is not served or refuses the token twice in
+    a row; RequestRefused where there is no token. Cancelled, what was on its way may be stored.
     """
     pouring, tries, settled_before, opened = Pouring(more, settled), 0, -1, False
     while True:
@@ -94,7 +94,7 @@ async def pour(side: Side, more: Next, settled: Settled, *, clock: Clock, tell: 
                 return
         except LineLost as lost:
             stuck = pouring.lots_settled == settled_before
-            if not opened or (stuck and lost.code == TOKEN_REFUSED):
+            if not opened or (stuck and lost.code in (TOKEN_REFUSED, NOT_SERVED)):
                 raise
             tries = tries + 1 if stuck else 0
             settled_before = pouring.lots_settled

@@ -80,6 +80,17 @@ def test_a_tail_that_is_killed_goes_on_and_repeats_nothing(server: Server, tmp_p
     assert {row["id"] for row in rows(range(9000, 9600))} <= set(ids)
 
 
+def test_a_relay_that_is_not_served_is_waited_for_by_nobody_who_waits_for_nothing_new(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.write_text(json.dumps(rows([1])[0]))
+    with process(tmp_path, CONFIG + "[mirror]\nenabled = false\n") as off:
+        for command in (["pull", INTERNAL, *OF_RELAY], ["push", INTERNAL, str(source)]):
+            assert exit_code(["mirror", *command, "--gateway", off.url]) == 3
+            assert "heliograph: 4404 Replication endpoint disabled" in capfd.readouterr().err
+
+
 def test_what_is_wrong_has_its_exit_code_and_its_sentence(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
