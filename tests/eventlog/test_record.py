@@ -71,6 +71,22 @@ def test_a_draft_out_of_bounds_is_refused_whole(draft: Draft) -> None:
         encode([Draft("fine", b"", 0), draft])
 
 
+def test_drafts_are_encoded_together_as_each_alone() -> None:
+    drafts = [
+        Draft(kind, payload, ts_ns, subject, schema)
+        for kind in ("a.b", "a.c")
+        for ts_ns in (7, 2**32 - 1, 2**32, 10**18)
+        for subject, payload in ((b"", b"x" * 300), (b"s" * 16, b""))
+        for schema in (1, 1, 300)
+    ]
+    for order in (drafts, drafts[::2] + drafts[1::2]):
+        together = encode(order)
+        alone = [encode([draft]) for draft in order]
+        assert together.stored == [one.stored[0] for one in alone]
+        assert together.leaves == [one.leaves[0] for one in alone]
+        assert together.commitments == [one.commitments[0] for one in alone]
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_decode_to_a_record_or_are_corrupt(data: bytes) -> None:
     try:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from eventlog.record import Draft, Record
+from eventlog.sortedruns import Look
 from gateway.facts import event_draft
 from gateway.nostr.event import Event, stored_form
 from gateway.views import events as events_module
@@ -65,3 +66,19 @@ def test_an_event_that_came_after_the_look_at_which_it_was_new_is_known_all_the_
     view.apply([msgspec.structs.replace(second, seq=1)], 2)
     assert view.count("own") == 1
     assert list(view.select("seq", [0, 1])) == [(0,)]
+
+
+def test_a_look_holds_for_all_its_events_though_some_are_written_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, told = EventsView(sqlite3.connect(":memory:")), list[list[Look | None]]()
+    monkeypatch.setattr(view._ids, "found", lambda _prefixes, looks=(): told.append(list(looks)) or [])
+    early, late = Look(view._ids, 0), Look(view._ids, 1)
+    kinds = [(1, early), (5, early), (1, early), (1, late), (1, None)]  # a deletion is written by itself
+    records = []
+    for seq, (kind, look) in enumerate(kinds):
+        event = msgspec.structs.replace(EVENT, kind=kind, id=f"{seq:032x}" * 2, pubkey=f"{seq:064x}")
+        record = msgspec.structs.replace(recorded(drafted()), seq=seq)
+        assert record.payload is not None
+        view.foreseen.note("own", [record.payload], [event], look)
+        records.append(record)
+    view.apply(records, len(records))
+    assert [looks for looks in told if looks] == [[early], [early, late, None]]
