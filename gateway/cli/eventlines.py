@@ -17,7 +17,7 @@ from gateway.cli.nostrkey import identity_of, nostr_key_option
 from gateway.cli.replicating import at_url, cursor_option, filter_of, own_relay, progress, publish_lines, run, say
 from gateway.cli.rowfile import RowFile
 from gateway.cli.worker import DEFAULT_GATEWAY
-from gateway.client.behaviour import back_off_ms
+from gateway.client.behaviour import TURNED_AWAY, back_off_ms
 from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
@@ -119,7 +119,7 @@ async def _export(side: Side, paging: Pages, file: RowFile) -> None:
                     await trio.to_thread.run_sync(file.flush)
                     return
             except LineLost as lost:
-                if not opened or tries >= TRIES_MAX:
+                if not opened or tries >= (1 if lost.code in TURNED_AWAY else TRIES_MAX):
                     raise
                 wait_ms = back_off_ms(tries, clock.roll())
                 tries += 1

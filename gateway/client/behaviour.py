@@ -49,6 +49,7 @@ from gateway.limits.client import (
 )
 
 TOKEN_REFUSED, NOT_SERVED, TOO_MANY_ATTEMPTS = 4403, 4404, 4429
+TURNED_AWAY = frozenset({TOKEN_REFUSED, NOT_SERVED})  # who comes again at once is told the same
 REFRESH = "refresh"
 MIXED = "error: a subscription is for replication rows in all of its filters or in none"
 STOPPED = "error: the client has stopped"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
-from gateway.client.behaviour import NOT_SERVED, TOKEN_REFUSED, back_off_ms
+from gateway.client.behaviour import TURNED_AWAY, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import LineLost
 from gateway.client.station import Station, Stored, first_of
@@ -94,7 +94,7 @@ async def pour(side: Side, more: Next, settled: Settled, *, clock: Clock, tell: 
                 return
         except LineLost as lost:
             stuck = pouring.lots_settled == settled_before
-            if not opened or (stuck and lost.code in (TOKEN_REFUSED, NOT_SERVED)):
+            if not opened or (stuck and lost.code in TURNED_AWAY):
                 raise
             tries = tries + 1 if stuck else 0
             settled_before = pouring.lots_settled

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import trio
 
-from gateway.client.behaviour import TOKEN_REFUSED, back_off_ms
+from gateway.client.behaviour import TOKEN_REFUSED, TURNED_AWAY, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.mediation import Mediator
@@ -397,8 +397,8 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
                 raise
             carried, carried_before = wanted.tally.down + wanted.tally.up, carried
             tries = 0 if carried > carried_before else tries + 1
-            if lost.code == TOKEN_REFUSED and tries > 1:
-                raise  # a new token was asked for, and is refused too
+            if tries > 1 and (lost.code == TOKEN_REFUSED or (once and lost.code in TURNED_AWAY)):
+                raise  # a new token was asked for, and is refused too; or nobody waits for what is not served
             wait_ms = back_off_ms(tries, wanted.clock.roll())
             wanted.tell(f"a connection is lost ({lost}); both are opened again in {wait_ms / 1000:.1f} s")
         except Malformed as why:

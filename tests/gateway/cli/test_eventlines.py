@@ -44,6 +44,17 @@ def test_events_go_there_and_back_as_they_were_and_each_once(
     assert len(capfd.readouterr().out.splitlines()) == 4
 
 
+def test_a_relay_that_is_not_there_is_tried_twice_and_no_more(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nobody = f"{server.ws_url}/npub1nobody/nothing"
+    for command in (["export", nobody], ["sync", nobody, "--once", "--gateway", server.url]):
+        assert exit_code(["mirror", *command]) == 3
+        said = capfd.readouterr().err
+        assert said.count("opened again") == 1
+        assert "heliograph: 4404 Relay not registered" in said
+
+
 def test_a_place_of_something_else_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "place").write_text('{"cursor":"ffff","bytes":0}')
     out = ["--out", str(tmp_path / "out"), "--cursor", str(tmp_path / "place")]
