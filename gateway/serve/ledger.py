@@ -76,6 +76,7 @@ class Ledger:
         self._unsealed: LogFailed | None = None  # a view could not be written
         self._broken: set[str] = set()  # the views that may show a batch by half
         self._changed = trio.lowlevel.ParkingLot()  # one of the two has come or gone
+        self.heralds: list[Callable[[Sequence[Record]], None]] = []  # told what is applied next, in the same turn
         self.watchers: list[Callable[[Sequence[Record]], None]] = []  # told what was just applied; must not wait
 
     def view(self, kind: type[View]) -> View:
@@ -145,6 +146,8 @@ class Ledger:
             self._fold(records)
 
     def _fold(self, records: Sequence[Record]) -> None:
+        for herald in self.heralds:
+            herald(records)
         position = records[-1].seq + 1
         kinds = {record.kind for record in records}  # a dozen views need not each look at every record
         for view in self.views.values():

@@ -1,8 +1,11 @@
 """Live rows: what becomes durable, to the subscriptions that asked for it.
 
-Invariant: fed by the log's own cursor, which here never runs ahead of the events view; so a subscription that is opened
-at the view's position misses nothing and gets nothing twice. What waits for a subscription whose stored rows are still
-being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is cut. This module must not know sessions or the wire's verbs.
+Invariant: every record is told of once, in the log's order, in or behind the turn that folds it; so a subscription that
+is opened at the view's position misses nothing and gets nothing twice, and whoever heard of an event and asks for it
+finds it. An event that comes alone and that the fold can only keep is told of in that turn before it is folded: its
+rows and keys would be a tenth of every listener's wait. All others come by the log's own cursor, behind the views.
+What waits for a subscription whose stored rows are still being sent is bounded: at `BACKLOG_BYTES_MAX` its reader is
+cut. This module must not know sessions or the wire's verbs.
 """
 
 from collections import defaultdict
@@ -13,7 +16,7 @@ import trio
 from eventlog.record import Record
 from gateway.facts import EventStored, event_of
 from gateway.limits.nostr import BACKLOG_BYTES_MAX, LIVE_ROWS, LIVE_SOCKETS_AT_ONCE
-from gateway.nostr.event import GIFT_WRAP, Event, Keeping, expiration, keeping, stored_event
+from gateway.nostr.event import DELETION, Event, expiration, is_plain, stored_event
 from gateway.nostr.filter import Filter
 from gateway.nostr.matcher import Matcher
 from gateway.nostr.reader import Reader
@@ -22,17 +25,21 @@ from gateway.serve.port.framing import text_frame, text_frames
 from gateway.serve.port.socket import SLOW_READER, Socket
 from gateway.views.events import EventsView, Standing
 
+_Matched = tuple[Sequence["Subscription"], bytes]  # whom an event is for, and its bytes
+
 
 class Subscription:
     """One open REQ: ``head`` stands before each row, rows of the log below ``seq_start`` are not its live ones.
 
-    ``reader`` says who reads, as of now: keys that are proved later count from then on.
+    Those below ``seq_live`` are none of them either: they were told already. ``reader`` says who reads, as of now: keys
+    that are proved later count from then on.
     """
 
-    __slots__ = ("_backlog", "_backlog_bytes", "head", "reader", "seq_start", "socket")
+    __slots__ = ("_backlog", "_backlog_bytes", "head", "reader", "seq_live", "seq_start", "socket")
 
     def __init__(self, socket: Socket, head: str, seq_start: int, reader: Callable[[], Reader]) -> None:
         self.socket, self.head, self.seq_start, self.reader = socket, head.encode(), seq_start, reader
+        self.seq_live = seq_start
         self._backlog: list[bytes] | None = []
         self._backlog_bytes = 0
 
@@ -67,11 +74,14 @@ class LiveRows:
     def __init__(self, ledger: Ledger, private: Sequence[int]) -> None:
         self._ledger, self._view, self._private = ledger, ledger.view(EventsView), frozenset(private)
         self._relays: dict[str, Matcher[Subscription]] = {}
+        self._told = 0  # the seq after the last record that was told of
 
     def open(
         self, relay_key: str, socket: Socket, head: str, filters: Sequence[Filter], reader: Callable[[], Reader]
     ) -> Subscription:
         """Open a subscription at the view's position: stored rows lie below its ``seq_start``."""
+        # What was told ahead of a fold that then failed is told again, to those who ask before it is mended.
+        self._told = min(self._told, self._view.position)
         subscription = Subscription(socket, head, self._view.position, reader)
         self._relays.setdefault(relay_key, Matcher()).add(subscription, filters)
         return subscription
@@ -86,13 +96,31 @@ class LiveRows:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the log for ever."""
-        follower = self._ledger.log.follow(self._view.position)
+        self._told = self._view.position
+        self._ledger.heralds.append(self._herald)
         task_status.started()
-        async for records in follower:
-            await self._ledger.caught_up(records[-1].seq + 1)
-            for at in range(0, len(records), LIVE_ROWS):
-                self._tell(records[at : at + LIVE_ROWS])
-                await trio.lowlevel.checkpoint()
+        try:
+            async for records in self._ledger.log.follow(self._told):
+                await self._ledger.caught_up(records[-1].seq + 1)
+                for at in range(max(0, self._told - records[0].seq), len(records), LIVE_ROWS):
+                    some = records[at : at + LIVE_ROWS]
+                    self._told = some[-1].seq + 1
+                    self._tell(some)
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._ledger.heralds.remove(self._herald)
+
+    def _herald(self, records: Sequence[Record]) -> None:
+        """Tell of a record that comes alone, when all before it are told of and the fold can only keep it."""
+        record = records[0]
+        if len(records) == 1 and record.seq == self._told and record.kind == EventStored.kind and self._relays:
+            matched = self._match(record, self._will_stand)
+            if matched is not None:
+                found, raw = matched
+                _tell_one(found, raw)
+                for subscription in found:
+                    subscription.seq_live = record.seq + 1
+                self._told = record.seq + 1
 
     def deliver(self, relay_key: str, event: Event, raw: bytes) -> None:
         """Send an event that is not in the log (an ephemeral one)."""
@@ -101,22 +129,23 @@ class LiveRows:
     def _tell(self, records: Sequence[Record]) -> None:
         """Send a few records; all rows for one socket in one go."""
         rows = [record for record in records if record.kind == EventStored.kind] if self._relays else []
-        if len(rows) == 1:
-            _tell_one(*self._match(rows[0]))
+        matched = [found for record in rows if (found := self._match(record, self._stands)) is not None]
+        if len(matched) == 1:
+            _tell_one(*matched[0])
         else:
-            _tell_all(map(self._match, rows))
+            _tell_all(matched)
 
-    def _match(self, record: Record) -> tuple[Sequence[Subscription], bytes]:
-        """Find whom a record is for, and the event in it."""
+    def _match(self, record: Record, stands: Callable[[str, Event], bool]) -> _Matched | None:
+        """Find whom a record is for, and the event in it; None where the event does not stand."""
         stored = event_of(record)
         if stored is None or stored[0] not in self._relays:
             return (), b""
         relay_key, raw = stored
         event = stored_event(raw)
         found = self._readers(relay_key, event)
-        if not found or not self._stands(relay_key, event):
-            return (), b""
-        return [one for one in found if record.seq >= one.seq_start], raw
+        if found and not stands(relay_key, event):
+            return None
+        return [one for one in found if record.seq >= one.seq_live], raw
 
     def _readers(self, relay_key: str, event: Event) -> list[Subscription]:
         """Find the subscriptions that ask for an event, of them those whose reader may see it."""
@@ -128,11 +157,17 @@ class LiveRows:
 
     def _stands(self, relay_key: str, event: Event) -> bool:
         """Whether the fold kept the event: one that was refused as old or deleted goes to nobody."""
+        return self._is_unbarred(event) or self._view.standing(relay_key, event) is Standing.KNOWN
+
+    def _will_stand(self, relay_key: str, event: Event) -> bool:
+        """Whether the fold, which has not seen the event, can only keep it."""
+        del relay_key
+        return event.kind != DELETION and self._is_unbarred(event)
+
+    def _is_unbarred(self, event: Event) -> bool:
+        """Whether nothing can have kept an event out: all of its kind is kept, and its author deletes nothing."""
         author = self._view.author(event.pubkey)
-        plain = keeping(event.kind) is Keeping.ALL and author is not None and not author.deletes
-        if event.kind == GIFT_WRAP:  # whom it is for may have vanished, which its throw-away author does not show
-            plain = False
-        return plain or self._view.standing(relay_key, event) is Standing.KNOWN
+        return is_plain(event.kind) and author is not None and not author.deletes
 
 
 class _Framed(dict[bytes, bytes]):

@@ -1,13 +1,17 @@
 """Live rows: each once, none before its time, and no reader may make them pile up."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
+from eventlog.errors import LogFailed
+from eventlog.record import Record
 from gateway.facts import EventStored, draft
 from gateway.limits.nostr import BACKLOG_BYTES_MAX
-from gateway.nostr.event import Event, stored_form
+from gateway.nostr.event import Event, stored_event, stored_form
 from gateway.nostr.filter import Filter, parse_filter
 from gateway.nostr.reader import Reader
 from gateway.serve.ledger import Ledger
@@ -135,6 +139,60 @@ async def test_an_ended_event_and_anothers_gift_wrap_go_to_nobody() -> None:
         await at.record(wrap, lasting, signed(tags=[["expiration", "1000"]]))
         assert ear.heard == [frame("x", lasting)]
         assert addressee.heard == [frame("x", wrap), frame("x", lasting)]
+
+
+async def test_one_event_that_the_fold_can_only_keep_is_told_before_the_view_has_it_and_every_other_one_behind() -> (
+    None
+):
+    async with stage() as at:
+        view = at.ledger.views["events"]
+        assert isinstance(view, EventsView)
+        places: list[tuple[int, int]] = []  # (kind, how many records the view had)
+
+        class Watching(Ear):
+            def send_frames(self, frames: Sequence[bytes]) -> None:
+                super().send_frames(frames)
+                places.extend((stored_event(frame[frame.index(b"{") : -1]).kind, view.position) for frame in frames)
+
+            send_frames_now = send_frames
+
+        ear = Watching()
+        at.open(ear).catch_up()
+        await at.record(signed(content="of an author whom nobody knows"))
+        await at.record(signed(content="alone"))
+        await at.record(signed(content="in"), signed(content="company"))
+        await at.record(signed(kind=0))
+        await at.record(signed(content="alone again"))
+        await at.record(signed(kind=5))
+        await at.record(signed(content="of one who deletes"))
+        assert places == [(1, 1), (1, 1), (1, 4), (1, 4), (0, 5), (1, 5), (5, 7), (1, 8)]
+
+
+async def test_what_was_told_before_a_view_failed_is_told_again_only_to_those_who_asked_before_it_was_mended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage() as at:
+        view, ear, late = at.ledger.views["events"], Ear(), Ear()
+        events = [signed(content=str(number)) for number in range(3)]
+        at.open(ear).catch_up()
+        await at.record(events[0])
+        apply, failures = view.apply, [sqlite3.OperationalError("no room") for _ in range(2)]
+
+        def failing(records: Sequence[Record], position: int) -> None:
+            if failures:
+                raise failures.pop()
+            apply(records, position)
+
+        view.apply = failing  # type: ignore[method-assign]
+        with pytest.raises(LogFailed):
+            await at.record(events[1])
+        assert not failures
+        at.open(late).catch_up()
+        with trio.fail_after(60):
+            await at.ledger.restored()
+            await at.record(events[2])
+        assert ear.heard == [frame("x", event) for event in events]
+        assert late.heard == [frame("x", event) for event in events[1:]]
 
 
 async def test_a_closed_subscription_hears_nothing_and_is_forgotten() -> None:
