@@ -17,6 +17,7 @@ from gateway.nostr.account import Account, Budget
 from gateway.nostr.filter import Filter
 from gateway.nostr.session import (
     Compare,
+    Count,
     Effect,
     Replicate,
     Send,
@@ -207,6 +208,19 @@ def test_private_kinds_are_asked_for_only_behind_a_proof() -> None:
     assert isinstance(taken, Subscribe)
     assert answer(foreign)[2].startswith("restricted: ")
     assert set(session.open) == {"x"}
+
+
+def test_what_is_counted_is_refused_as_what_is_read_and_opens_nothing() -> None:
+    session = session_of()
+    assert take(session, ["COUNT", "c", {"kinds": [1]}]) == [Count("c", (Filter(kinds=frozenset({1})),))]
+    for asked, why in (({"search": "x"}, "unsupported: "), ({"kinds": [1_059]}, "auth-required: ")):
+        *_, effect = take(session, ["COUNT", "c", asked])
+        assert isinstance(effect, Send)
+        assert json.loads(effect.text)[2].startswith(why)
+    *_, effect = take(session_of(Relay(search_events_max=0)), ["REQ", "r", {"search": "x"}])
+    assert isinstance(effect, Send)
+    assert json.loads(effect.text)[2].startswith("unsupported: ")
+    assert session.open == {}
 
 
 def test_replication_frames_are_handed_on_as_they_came_and_take_the_place_of_a_subscription() -> None:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from gateway.limits.push import BREAKER_FAILURES, BREAKER_MS_MAX, BREAKER_MS_MIN, RAMP_DOUBLING_MS, RAMP_MS, RAMP_PER_S
+from gateway.limits.push import (
+    BREAKER_FAILURES,
+    BREAKER_MS_MAX,
+    BREAKER_MS_MIN,
+    RAMP_BURST_MS,
+    RAMP_DOUBLING_MS,
+    RAMP_MS,
+    RAMP_PER_S,
+)
 from gateway.push.breaker import Breaker
 
 NOW = 1_763_126_872_000
@@ -97,6 +105,18 @@ def test_after_the_ramp_an_outage_is_the_first_again() -> None:
     end_ms = start_ms + RAMP_MS
     assert breaker.admits(end_ms)
     assert failing(breaker, end_ms).next_ms(end_ms) == end_ms + BREAKER_MS_MIN
+
+
+def test_it_says_when_it_may_admit_by_itself_where_that_is_a_matter_of_time() -> None:
+    breaker = failing(Breaker())
+    assert breaker.is_open(NOW + BREAKER_MS_MIN - 1)
+    assert not breaker.is_open(NOW + BREAKER_MS_MIN)
+    breaker.began(NOW + BREAKER_MS_MIN)
+    assert breaker.next_ms(NOW + BREAKER_MS_MIN) is None, "a probe ends when it ends"
+    breaker, start_ms = ramping()
+    assert breaker.next_ms(start_ms) == start_ms + RAMP_BURST_MS
+    assert breaker.next_ms(start_ms + RAMP_MS) is not None
+    assert Breaker().next_ms(NOW) is None
 
 
 def test_who_asks_seldom_on_the_ramp_gets_no_burst() -> None:

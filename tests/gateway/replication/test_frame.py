@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.replication import frame as wire
-from gateway.replication.frame import Close, Malformed, Publish, Renewal, Request, decode
+from gateway.replication.frame import (
+    Close,
+    Malformed,
+    NegClose,
+    NegMessage,
+    NegOpen,
+    Publish,
+    PublishMany,
+    Renewal,
+    Request,
+    decode,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +29,13 @@ from gateway.replication.frame import Close, Malformed, Publish, Renewal, Reques
         ('["REQ","s",{"relayID":"x"},5]', Request("s", [{"relayID": "x"}, 5])),
         ('["CLOSE","s"]', Close("s")),
         ('["AUTH","t"]', Renewal("t")),
+        ('["EVENTS",[{"a" : 1},5],{"receipts":true}]', PublishMany((Publish({"a": 1}, b'{"a" : 1}', True), None))),
+        ('["EVENTS",{}]', Malformed("Invalid EVENT payload")),
+        ('["NEG-OPEN","n",{"relayID":"x"},"61"]', NegOpen("n", {"relayID": "x"}, "61")),
+        ('["NEG-MSG","n","61"]', NegMessage("n", "61")),
+        ('["NEG-CLOSE","n"]', NegClose("n")),
+        ('["NEG-OPEN","n",{},5]', Malformed("Malformed Nostr frame")),
+        ('["NEG-MSG","n"]', Malformed("Malformed Nostr frame")),
         ("", Malformed("Invalid message payload")),
         ('["EVENT",{', Malformed("Invalid message payload")),
         ('["EVENT",{"a":"\\ud800"}]', Malformed("Invalid message payload")),
@@ -58,6 +76,9 @@ def test_answers_are_the_json_that_the_protocol_says(text):
     assert json.loads(wire.ok(text, False, text)) == ["OK", text, False, text]
     assert json.loads(wire.ok(None, True, "stored")) == ["OK", None, True, "stored"]
     assert json.loads(wire.eose(text)) == ["EOSE", text]
+    assert json.loads(wire.eose(text, text)) == ["EOSE", text, {"cursor": text}]
+    assert json.loads(wire.eose(text, text, more=True)) == ["EOSE", text, {"cursor": text, "more": True}]
+    assert json.loads(wire.oks([(text, True, "")])) == ["OKS", [[text, True, ""]]]
     assert json.loads(wire.closed(text, text)) == ["CLOSED", text, text]
     assert json.loads(wire.notice(text)) == ["NOTICE", text]
     assert json.loads(wire.revoked(text, 3)) == ["TOKEN", "REVOKED", {"reason": text, "sequence": 3}]

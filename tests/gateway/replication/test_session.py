@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from gateway.config import Mirror
 from gateway.errors import SocketRefused
+from gateway.limits.mirror import NEG_ROWS_MAX
+from gateway.negentropy import CompareEnd, CompareOn
 from gateway.replication.binding import relay_id
 from gateway.replication.grant import Grant
 from gateway.replication.registration import internal_payload, relay_of
-from gateway.replication.session import Drop, Refuse, Renew, Search, Session, Store
+from gateway.replication.session import Compare, Drop, Refuse, Renew, Search, Session, Store, StoreMany
 from gateway.replication.token import Claims
 
 KEY, ID = "aa" * 32, "0a" * 32
@@ -212,6 +214,52 @@ def test_an_untokened_req_is_accepted_with_a_notice():
     (effect,) = session(mirror=False, token=False, relay=OPEN).take(req({"relayID": OWN}), NOW)
     assert isinstance(effect, Search)
     assert json.loads(effect.notice) == ["NOTICE", "replication token missing; REQ accepted on open relay"]
+
+
+def test_many_rows_are_judged_each_for_itself():
+    rows = [FIELDS, {**FIELDS, "relayID": OTHER}, "no object", {**FIELDS, "relayID": ""}]
+    [many] = session().take(json.dumps(["EVENTS", rows]), NOW)
+    assert isinstance(many, StoreMany)
+    assert [getattr(each, "metric", "") for each in many.entries] == [
+        "",
+        "relay-mismatch",
+        "invalid-event",
+        "replication-required",
+    ]
+
+
+def test_a_comparison_is_begun_carried_on_and_ended():
+    of = session()
+    [begun] = of.take(json.dumps(["NEG-OPEN", "n", {"relayID": OWN}, "61ff"]), NOW)
+    assert isinstance(begun, Compare)
+    assert (begun.sub_id, begun.message, begun.filter.limit) == ("n", b"a\xff", NEG_ROWS_MAX)
+    assert of.take(json.dumps(["NEG-MSG", "n", "61"]), NOW) == [CompareOn("n", b"a")]
+    assert of.take(json.dumps(["NEG-CLOSE", "n"]), NOW) == [CompareEnd("n")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "why"),
+    [
+        ({"relayID": OWN}, "6", "invalid: the message is not hexadecimal"),
+        ({"kinds": [1]}, "61", "replication-required: replication filters required on replication channel"),
+        ({"relayID": OTHER}, "61", "relay-mismatch: this relayID does not belong to the relay"),
+        ({"relayID": OWN, "after": ""}, "61", "invalid: a comparison has no cursor"),
+    ],
+)
+def test_what_is_wrong_with_a_comparison_is_said_in_a_neg_err(asked, message, why):
+    frame, _, texts = refusal(session(), json.dumps(["NEG-OPEN", "n", asked, message]))
+    assert (frame, texts) == ("NEG", [["NEG-ERR", "n", why]])
+
+
+def test_what_only_the_log_could_tell_ends_a_subscription_after_all():
+    of = session()
+    [search] = of.take(req({"relayID": OWN, "after": "x"}), NOW)
+    refused = of.refuse(search.subscription, "cursor-unknown: why", "cursor-unknown")
+    assert [json.loads(text) for text in refused.texts] == [
+        ["CLOSED", "s", "cursor-unknown: why"],
+        ["NOTICE", "cursor-unknown: why"],
+    ]
+    assert of.open == {}
 
 
 def test_who_sees_what():
