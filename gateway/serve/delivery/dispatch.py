@@ -33,7 +33,7 @@ from gateway.limits.push import (
     TEXTS_MAX,
     UNSETTLED_MAX,
 )
-from gateway.push.breaker import STATES, Breaker
+from gateway.push.breaker import STATES, Breaker, State
 from gateway.push.content import Content, content_of
 from gateway.push.fcm import Failed, Gone, Mismatched, Transient
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
@@ -246,6 +246,9 @@ class Dispatcher:
             if self._turns.withdraw(delivery):
                 self._end(delivery, Decision(settled(delivery, "expired", "braked")))
         self._figures.sweep(now_ms)
+        for project, breaker in self.breakers.items():
+            breaker.next_ms(now_ms)  # a ramp ends with time alone, also where nobody asks
+            self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -295,9 +298,11 @@ class Dispatcher:
             decision = await self._attempt(delivery)
         except NotNow as why:
             self._alarms.sound(delivery.project, str(why))
-            self.breakers[delivery.project].stop(self._clock.now_ms() + RETRY_MS_MIN)
+            breaker = self.breakers[delivery.project]
+            before = breaker.state
+            breaker.stop(self._clock.now_ms() + RETRY_MS_MIN)
             self._turns.put_back(delivery)
-            self._timing.unpark_all()
+            self._turned(delivery.project, before)
             return
         self._hear(delivery.project, decision, begun)
         self._end(delivery, decision)
@@ -370,13 +375,19 @@ class Dispatcher:
                 breaker.failed(begun, now_ms, decision.wait_ms, self._clock.uniform(0.0, 1.0))
             case "stops":
                 breaker.stop(decision.brake_until_ms)
-        if breaker.state != before:
-            self._alarms.sound(project, f"breaker: {breaker.state}")
-            self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
-            self._timing.unpark_all()
-            if breaker.state == "open":
-                for lot in self._progress.values():
-                    lot.unpark_all()
+        self._turned(project, before)
+
+    def _turned(self, project: str, before: State) -> None:
+        """Tell of a breaker that has changed its state; where it opened, whoever waits looks again."""
+        state = self.breakers[project].state
+        if state == before:
+            return
+        self._alarms.sound(project, f"breaker: {state}")
+        self._metrics.push_breaker.labels(project).set(STATES.index(state))
+        self._timing.unpark_all()
+        if state == "open":
+            for lot in self._progress.values():
+                lot.unpark_all()
 
     def _end(self, delivery: Delivery, decision: Decision) -> None:
         """Hand an outcome to the settler."""

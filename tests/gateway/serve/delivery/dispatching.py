@@ -72,6 +72,7 @@ class Script(WayOut):
     async def send(self, delivery: Delivery, content: Content, *, dry_run: bool) -> Verdict:
         target = delivery.target
         if self.no_token:
+            await trio.sleep(self.latency_s)
             raise TokenUnavailable("no")
         self.begun.append((round(trio.current_time(), 2), target))
         await trio.sleep(self.latency_s)

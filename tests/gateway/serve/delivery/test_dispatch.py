@@ -454,6 +454,42 @@ async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wa
             nursery.cancel_scope.cancel()
 
 
+async def test_a_project_without_an_oauth_token_is_shown_as_stopped_and_nobody_waits_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    metrics, fcm = Metrics(), Script(latency_s=1)
+    fcm.no_token = True
+    async with memory_ledger(DevicesView, NoncesView, OutboxView) as ledger:
+        dispatcher = Dispatcher(ledger, {"token": fcm}, CLOCK, metrics, slots=1)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dispatcher.run)
+            w = World(ledger, fcm)
+            await w.accept("t")
+            with trio.fail_after(5):
+                await dispatcher.progress(w.log.durable_size - 1)
+            assert dispatcher.is_stopped(["p"])
+            assert metrics.registry.get_sample_value("gateway_push_breaker", {"project": "p"}) == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_figure_of_a_breaker_follows_it_back_to_closed_also_where_nothing_more_is_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    metrics, fcm = Metrics(), Script(lambda _: Braked("project", "30"))
+    async with memory_ledger(DevicesView, NoncesView, OutboxView) as ledger:
+        dispatcher = Dispatcher(ledger, {"token": fcm}, CLOCK, metrics, slots=1)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dispatcher.run)
+            await World(ledger, fcm).accept("t")
+            shown = []
+            for wait_s in (10, 35, 90):
+                await trio.sleep(wait_s)
+                shown.append(metrics.registry.get_sample_value("gateway_push_breaker", {"project": "p"}))
+                fcm.verdict = lambda _: Delivered()
+            assert shown == [3, 1, 0]
+            nursery.cancel_scope.cancel()
+
+
 async def test_while_a_project_is_probed_only_the_probe_is_worth_waiting_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
