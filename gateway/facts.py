@@ -16,7 +16,7 @@ import msgspec
 
 from eventlog.chronicle import ENTRIES
 from eventlog.record import Draft, Record, bytes_head
-from gateway.limits.views import FACTS_KEPT_MAX
+from gateway.limits.views import FACTS_KEPT_MAX, OUTCOMES_KEPT_MAX
 
 SALT_BYTES = 16
 
@@ -374,7 +374,7 @@ def refuse_unknown(records: Sequence[Record]) -> None:
             raise _unknown(record)
 
 
-# -- the short way for events and rows, of which thousands a second pass ----------------------------------------------
+# -- the short way for events, rows and outcomes, of which thousands a second pass ------------------------------------
 
 
 def event_draft(relay_key: str, received_ms: int, event: bytes, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
@@ -425,6 +425,20 @@ def row_draft(fact: RowStored, *, ts_ns: int, subject: bytes, salt: bytes) -> Dr
     """Draft a `RowStored` as `draft` does, byte for byte, at half the cost."""
     payload = salt + cbor2.dumps(msgspec.structs.astuple(fact))
     return Draft(RowStored.kind, payload, ts_ns, subject, RowStored.schema)
+
+
+def settled_draft(fact: Settled, *, ts_ns: int) -> Draft:
+    """Draft a `Settled` as `draft` does, byte for byte, at a third of the cost."""
+    seq = fact.accepted_seq
+    spelled = b"\x1a" + seq.to_bytes(4) if 0xFFFF < seq <= 0xFFFF_FFFF else cbor2.dumps(seq)
+    payload = b"\x84" + spelled + _settled_fields(fact.index, fact.outcome, fact.reason)
+    return Draft(Settled.kind, payload, ts_ns, b"", Settled.schema)
+
+
+@lru_cache(OUTCOMES_KEPT_MAX)
+def _settled_fields(index: int, outcome: str, reason: str) -> bytes:
+    """Encode what a `Settled` ends with: the same for one place and outcome of any notification."""
+    return cbor2.dumps(index) + cbor2.dumps(outcome) + cbor2.dumps(reason)
 
 
 def row_prefix(relay_key: str, relay_id: bytes) -> bytes:

@@ -31,6 +31,7 @@ from gateway.facts import (
     refuse_unknown,
     row_draft,
     row_prefix,
+    settled_draft,
     stored_row,
     unreadable,
 )
@@ -236,3 +237,10 @@ def test_the_short_way_for_rows_writes_and_reads_what_the_long_one_does():
     assert long.payload[SALT_BYTES:].startswith(row_prefix(fact.relay_key, fact.relay_id))
     assert not long.payload[SALT_BYTES:].startswith(row_prefix(fact.relay_key, b"o" * 32))
     assert stored_row(Record(0, long.schema, 7, long.kind, b"", b"", None)) is None
+
+
+@pytest.mark.parametrize("seq", [0, 23, 24, 0xFF, 0x100, 0xFFFF, 0x1_0000, 0xFFFF_FFFF, 0x1_0000_0000])
+@pytest.mark.parametrize(("index", "outcome", "reason"), [(0, "delivered", ""), (63, "failed", "é" * 40)])
+def test_the_short_way_for_outcomes_writes_the_same_bytes(seq: int, index: int, outcome: str, reason: str) -> None:
+    fact = Settled(seq, index, outcome, reason)
+    assert settled_draft(fact, ts_ns=7) == draft(fact, ts_ns=7)

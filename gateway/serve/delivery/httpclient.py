@@ -77,8 +77,10 @@ class Connection:
         read = bytearray()
         try:
             await self._stream.send_all(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), path.encode(), lines, body))
-            while (found := plain.response(read, bytes_max)) is None:
+            found = None
+            while found is None:
                 await self._read(read, HEAD_BYTES_MAX + 2 * bytes_max)
+                found = plain.response(read, bytes_max)
         except plain.NotPlain:
             return await self._by_h11(method, read, bytes_max)
         except GONE as why:

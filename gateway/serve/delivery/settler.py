@@ -13,7 +13,7 @@ from cachetools import TTLCache
 
 from eventlog.errors import LogFailed
 from eventlog.record import Draft
-from gateway.facts import SALT_BYTES, Deferred, Removed, Settled, draft
+from gateway.facts import SALT_BYTES, Deferred, Removed, Settled, draft, settled_draft
 from gateway.push.matrix import holder, is_matrix
 from gateway.push.turns import Delivery
 from gateway.serve.clock import Clock
@@ -53,7 +53,7 @@ class Settler:
         """Take an outcome; ``remove`` where the device goes with it."""
         self._figures.ended(fact)
         now_ns = self._clock.now_ns()
-        drafts = [draft(fact, ts_ns=now_ns)]
+        drafts = [settled_draft(fact, ts_ns=now_ns) if isinstance(fact, Settled) else draft(fact, ts_ns=now_ns)]
         if remove and isinstance(fact, Settled):
             drafts += self._removal(delivery, fact.reason, now_ns)
         self._outcomes.append(((delivery, fact), drafts))
