@@ -111,8 +111,9 @@ failure while the old one serves; where none does, the failure is the answer for
 TOKEN_CONNECTIONS_MAX = 2
 """Connections to a token endpoint: one refresh is in flight at a time."""
 
-LANE_ITEMS_MAX = 256
-"""Deliveries of one tenant and project held in memory; the rest waits in the outbox view and is read as these go."""
+LANE_ITEMS_MAX = 1_024
+"""Deliveries of one tenant and project held in memory (300 bytes each): what a hundred webhooks at once bring to users
+with ten devices. The rest waits in the outbox view and is read as these go, together with all that is under way."""
 
 TENANT_SHARE = 0.75
 """The part of all FCM connections that one tenant may hold, so that another's push never waits for a slow answer."""

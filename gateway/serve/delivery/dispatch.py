@@ -35,7 +35,7 @@ from gateway.limits.push import (
 )
 from gateway.push.breaker import STATES, Breaker, State
 from gateway.push.content import Content, content_of
-from gateway.push.fcm import Failed, Gone, Mismatched, Transient
+from gateway.push.fcm import Delivered, Failed, Gone, Mismatched, Transient, Verdict
 from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
 from gateway.push.target import FCM_KINDS, identity
 from gateway.push.tenantclass import TenantClasses
@@ -255,7 +255,8 @@ class Dispatcher:
     def _rouse(self, count: int) -> None:
         """Have so many more senders look for something to send, as far as there are slots."""
         resting = len(self._idle)
-        self._idle.unpark(count=min(count, resting))
+        if resting:
+            self._idle.unpark(count=min(count, resting))
         if self._nursery is not None and not self._ending.is_set():
             for _ in range(min(count - resting, self._slots - self._senders)):
                 self._senders += 1
@@ -278,7 +279,8 @@ class Dispatcher:
             finally:
                 self._flying -= 1
                 self._turns.landed(delivery)
-                self._landing.unpark_all()
+                if self._landing:  # at the end alone; to look costs a tenth of what waking nobody does
+                    self._landing.unpark_all()
 
     def _next(self, now_ms: int) -> Delivery | None:
         # What is sent while the log has failed could not be settled, and would be sent again after a crash.
@@ -325,15 +327,20 @@ class Dispatcher:
         began = trio.current_time()
         verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
         self._figures.sent(delivery.target_kind, trio.current_time() - began)
-        if isinstance(verdict, Gone | Failed | Mismatched) and delivery.target_kind in FCM_KINDS:
-            self._charge(delivery)
-        if isinstance(verdict, Transient) and verdict.scope == "project":
-            self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
+        if not isinstance(verdict, Delivered):
+            self._heed(verdict, delivery)
         state = self._projects[delivery.project]
         decision = decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
         if isinstance(decision.fact, Settled):
             self._figures.waited(delivery.tenant, text.accepted_ms, now_ms)
         return decision
+
+    def _heed(self, verdict: Verdict, delivery: Delivery) -> None:
+        """Charge for what was refused, and say what an operator must hear of."""
+        if isinstance(verdict, Gone | Failed | Mismatched) and delivery.target_kind in FCM_KINDS:
+            self._charge(delivery)
+        if isinstance(verdict, Transient) and verdict.scope == "project":
+            self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
 
     def _charge(self, delivery: Delivery) -> None:
         """Count what FCM refused for a tenant: refusals use up the quota that all tenants share.

@@ -58,7 +58,8 @@ class Settler:
             drafts += self._removal(delivery, fact.reason, now_ns)
         self._outcomes.append(((delivery, fact), drafts))
         self.unsettled += 1
-        self._news.unpark_all()
+        if self._news:
+            self._news.unpark_all()
 
     def _removal(self, delivery: Delivery, reason: str, now_ns: int) -> list[Draft]:
         user = self._devices.holder(delivery.tenant, delivery.target_kind, delivery.target)
