@@ -187,7 +187,8 @@ class Sender(WayOut):
             return Transient("timeout")
         except PeerFailed:
             return Transient("unreachable")
-        verdict = classify(answer.status, answer.header(b"retry-after"), answer.body, target)
+        retry_after = answer.header(b"retry-after") if answer.status >= 300 else ""
+        verdict = classify(answer.status, retry_after, answer.body, target)
         if isinstance(verdict, Unauthenticated):
             to.credentials.refused(bearer)
         return verdict

@@ -40,15 +40,15 @@ class PeerFailed(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """Status, headers (names in lower case) and the whole body."""
+    """Status, the lines of the headers, and the whole body."""
 
     status: int
-    headers: Headers
+    lines: bytes
     body: bytes
 
     def header(self, name: bytes) -> str:
         """The first value of a header, or ""."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+        return next((value.decode("latin-1") for key, value in plain.fields(self.lines) if key == name), "")
 
 
 class Overdue(PeerFailed):
@@ -87,7 +87,7 @@ class Connection:
             raise self._gone(answer_begun=bool(read)) from why
         # Left-over bytes would be an answer to nothing: such a connection is out of step, and not used again.
         self.reusable = found.keeps and found.size == len(read)
-        return Answer(found.status, found.headers, found.body)
+        return Answer(found.status, found.lines, found.body)
 
     async def _read(self, read: bytearray, bytes_max: int) -> None:
         data = await self._stream.receive_some(READ_BYTES)
@@ -122,7 +122,8 @@ class Connection:
         assert response is not None
         ended = http.our_state is h11.DONE and http.their_state is h11.DONE
         self.reusable = ended and not http.trailing_data[0]
-        return Answer(response.status_code, list(response.headers), bytes(body))
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in response.headers])
+        return Answer(response.status_code, lines, bytes(body))
 
     def _gone(self, *, answer_begun: bool) -> PeerFailed:
         return Overdue() if self._cut else PeerFailed("went away", answer_begun=answer_begun)

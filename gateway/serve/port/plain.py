@@ -16,6 +16,7 @@ _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?
 _FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,9}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
+_LENGTH_NAME, _CODING_NAME = b"\r\ncontent-length:", b"\r\ntransfer-encoding:"
 _BODILESS = (b"204", b"304")
 # What changes how a request is to be read or answered: such a request is h11's.
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"connection", b"upgrade", b"content-encoding"))
@@ -40,7 +41,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """A whole answer; ``keeps`` says whether the connection may carry another exchange."""
 
     status: int
-    headers: Fields
+    lines: bytes  # the headers as they came; most are never looked at
     body: bytes
     size: int
     keeps: bool
@@ -51,9 +52,9 @@ def request(data: bytearray, body_bytes_max: int) -> Request | None:
     head = _head(data, _REQUEST)
     if head is None:
         return None
-    fields = _fields(head[2])
-    headers = dict(fields)
-    if len(headers) != len(fields) or b"host" not in headers or not _UNUSUAL.isdisjoint(headers):
+    pairs = fields(head[2])
+    headers = dict(pairs)
+    if len(headers) != len(pairs) or b"host" not in headers or not _UNUSUAL.isdisjoint(headers):
         raise NotPlain
     size = _length(headers.get(b"content-length", b""))
     if size > body_bytes_max:
@@ -67,23 +68,29 @@ def response(data: bytearray, body_bytes_max: int) -> Response | None:
     head = _head(data, _ANSWER)
     if head is None:
         return None
-    fields = _fields(head[2])
-    framing = [pair for pair in fields if pair[0] in (b"content-length", b"transfer-encoding")]
-    if len(framing) != 1 or head[1] in _BODILESS:
+    named = b"\r\n" + head[2].lower()  # a fifth of what reading all of them costs
+    lengths, codings = named.count(_LENGTH_NAME), named.count(_CODING_NAME)
+    if lengths + codings != 1 or head[1] in _BODILESS:
         raise NotPlain
-    ((name, value),) = framing
-    if name == b"content-length":
-        size = _length(value)
+    if lengths:
+        size = _length(_value(named, _LENGTH_NAME))
         if size > body_bytes_max:
             raise NotPlain
         end = head.end() + size
         body = bytes(data[head.end() : end]) if len(data) >= end else None
     else:
-        body, end = _chunks(data, head.end(), value, body_bytes_max)
+        body, end = _chunks(data, head.end(), _value(named, _CODING_NAME), body_bytes_max)
     if body is None:
         return None
-    keeps = all(value.lower() == b"keep-alive" for name, value in fields if name == b"connection")
-    return Response(int(head[1]), fields, body, end, keeps)
+    keeps = b"\r\nconnection:" not in named or all(
+        value == b"keep-alive" for name, value in fields(named[2:]) if name == b"connection"
+    )
+    return Response(int(head[1]), head[2], body, end, keeps)
+
+
+def _value(named: bytes, name: bytes) -> bytes:
+    start = named.index(name) + len(name)
+    return named[start : named.index(b"\r\n", start)].strip(b" \t")
 
 
 def _head(data: bytearray, shape: re.Pattern[bytes]) -> re.Match[bytes] | None:
@@ -93,7 +100,8 @@ def _head(data: bytearray, shape: re.Pattern[bytes]) -> re.Match[bytes] | None:
     return found
 
 
-def _fields(lines: bytes) -> Fields:
+def fields(lines: bytes) -> Fields:
+    """Part the lines of a head into names, in lower case, and values."""
     return [(name.lower(), value) for name, value in _FIELD.findall(lines)]
 
 
@@ -105,7 +113,7 @@ def _length(text: bytes) -> int:
 
 def _chunks(data: bytearray, start: int, coding: bytes, bytes_max: int) -> tuple[bytes | None, int]:
     """Join chunks without extensions and trailers (RFC 9112 §7.1); None and 0 while they are not whole."""
-    if coding.lower() != b"chunked":
+    if coding != b"chunked":
         raise NotPlain
     parts: list[bytes] = []
     size = 0

@@ -35,7 +35,7 @@ class World:
         if self.answer is not None:
             return self.answer
         status, _, answer = self.peer.answer(body)
-        return Answer(status, [], answer)
+        return Answer(status, b"", answer)
 
     def grow(self, count: int) -> None:
         self.log.submit([draft(n) for n in range(count)])
@@ -77,13 +77,13 @@ async def test_a_witness_that_remembers_another_size_is_asked_from_there() -> No
     "answer",
     [
         PeerFailed("could not be reached"),
-        Answer(500, [], b""),
-        Answer(200, [], b""),
-        Answer(200, [], b"\xe2\x80\x94 witness.example/w1 AAAA\n"),
-        Answer(409, [], b"x\n"),
-        Answer(409, [], b"999999\n"),
-        Answer(409, [], b""),
-        Answer(409, [], b"0\n"),
+        Answer(500, b"", b""),
+        Answer(200, b"", b""),
+        Answer(200, b"", b"\xe2\x80\x94 witness.example/w1 AAAA\n"),
+        Answer(409, b"", b"x\n"),
+        Answer(409, b"", b"999999\n"),
+        Answer(409, b"", b""),
+        Answer(409, b"", b"0\n"),
     ],
 )
 async def test_a_witness_that_fails_rests_longer_each_time(

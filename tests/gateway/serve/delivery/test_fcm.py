@@ -129,7 +129,7 @@ class Endpoint:
         await trio.sleep(1)
         if self.failing:
             raise PeerFailed("could not be reached")
-        return Answer(200, [], b'{"access_token":"t%d","expires_in":%d}' % (self.asked, self.lifetime_s))
+        return Answer(200, b"", b'{"access_token":"t%d","expires_in":%d}' % (self.asked, self.lifetime_s))
 
 
 def credentials(endpoint: Endpoint) -> Credentials:
