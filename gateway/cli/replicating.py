@@ -136,7 +136,9 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
         return trio.run(main)
     except ReplicaFailed as failed:
         raise ApiRefused(401, str(failed)) from None
-    except (NoAddress, LineLost) as why:
+    except LineLost as why:
+        raise Unavailable(why.reason if why.code == NO_CLOSE else str(why)) from None
+    except NoAddress as why:
         raise Unavailable(str(why)) from None
     except KeyWanted as why:
         raise ApiRefused(401, f"{why}; {WANTED}") from None

@@ -118,7 +118,7 @@ async def dial(url: str, tls: ssl.SSLContext | None) -> trio.abc.Stream:
                 return secured
             return await trio.open_tcp_stream(host, parts.port or 80)
     except (OSError, ValueError, trio.TooSlowError, trio.BrokenResourceError) as why:  # ValueError: no such port
-        raise LineLost(NO_CLOSE, f"cannot connect: {why!r}") from None
+        raise LineLost(NO_CLOSE, f"cannot connect to {host}: {str(why) or type(why).__name__}") from None
 
 
 def _lost(closed: ConnectionClosed) -> LineLost:

@@ -42,3 +42,15 @@ def test_a_clients_failure_is_one_with_an_exit_code(failure: Exception, told: ty
 
     with pytest.raises(told):
         run(fails)
+
+
+@pytest.mark.parametrize(
+    ("lost", "sentence"), [(LineLost(1006, "cannot connect"), "cannot connect"), (LineLost(4403, "why"), "4403 why")]
+)
+def test_a_close_code_is_told_where_the_peer_gave_one(lost: LineLost, sentence: str) -> None:
+    async def fails() -> None:
+        raise lost
+
+    with pytest.raises(Unavailable) as told:
+        run(fails)
+    assert str(told.value) == sentence
