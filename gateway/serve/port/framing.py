@@ -15,8 +15,7 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the pr
 from gateway.limits.serve import FRAME_HEADS_KEPT
 
 WHOLE_TEXT = 0x81  # final, no extension, text
-_DATA = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82})
-_CONTROL = frozenset({0x88, 0x89, 0x8A})
+_KINDS = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
 _MASKED, _SIZE_16, _SIZE_64 = 0x80, 126, 127
 _HEAD_BYTES_MAX = 14
 
@@ -48,14 +47,15 @@ def whole_texts(buffer: bytearray, at: int, bytes_max: int) -> tuple[list[str], 
 def frame_end(buffer: bytearray, at: int, bytes_max: int) -> int | None:
     """Find the end of the frame at ``at``; None while the frame, or its head, is not all here.
 
-    A frame that no server may take (unmasked, too long, of an unknown kind) ends where the buffer does: the protocol
-    finds the flaw in its first bytes and closes, and nothing behind it counts.
+    One that is unmasked, too long or of an unknown kind ends where the buffer does: the protocol finds that flaw in its
+    first bytes and closes, and nothing behind it counts. Any other (a reserved bit, a control frame in pieces) it finds
+    where the frame ends, and waits for that.
     """
     have = len(buffer)
     if have - at < 2:
         return None
-    head, size, start = buffer[at], buffer[at + 1] & 0x7F, at + 6
-    if not buffer[at + 1] & _MASKED or (head not in _DATA and (head not in _CONTROL or size >= _SIZE_16)):
+    size, start = buffer[at + 1] & 0x7F, at + 6
+    if not buffer[at + 1] & _MASKED or buffer[at] & 0x0F not in _KINDS:
         return have
     if size >= _SIZE_16:
         start += 2 if size == _SIZE_16 else 8

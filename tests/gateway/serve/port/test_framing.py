@@ -75,6 +75,9 @@ def slowly(wire: bytes) -> tuple[list[str | bytes], object]:
 @example([b"\x81\x01a"], [])
 @example([b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff"], [])
 @example([b"\x83\x80"], [2])
+@example([b"\x08\x93" + bytes(10), *[Frame(Opcode.TEXT, b"").serialize(mask=True)] * 4], [24])
+@example([b"\xc1\x93" + bytes(10), *[Frame(Opcode.TEXT, b"").serialize(mask=True)] * 4], [24])
+@example([b"\x89\xfe\x00\x80" + bytes(20), *[Frame(Opcode.TEXT, b"").serialize(mask=True)] * 24], [24])
 def test_however_bytes_are_cut_messages_and_close_are_the_protocols_own(pieces: list[bytes], cuts: list[int]) -> None:
     wire = b"".join(pieces)
     expected = slowly(wire)
