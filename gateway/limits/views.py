@@ -6,6 +6,11 @@ AUTHORS_CACHED_MAX = 65_536
 SECONDS_CACHED_MAX = 4_096
 """Times whose place in the orders is kept (100 bytes each): events of one second come together."""
 
+WRITE_AHEAD_PAGES = 8_192
+"""Pages of 4 KiB that wait beside the events' file until SQLite puts them in their places, for whose sync everybody
+waits: 32 MB, four seconds of publishing at full speed. With a quarter of it pages that change often were written more
+often, and the waits were twice as long in all; a start after a crash reads it in a twentieth of a second."""
+
 FORESEEN_BYTES_MAX = 16_777_216
 """Payloads whose events were decoded and are not folded yet: what 16 busy connections have on their way at once. At it
 all are let go, and decoded again (3 µs each)."""

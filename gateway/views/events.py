@@ -21,6 +21,7 @@ from eventlog.record import Record
 from eventlog.sortedruns import Look, Sizes, SortedRuns
 from eventlog.view import TableView
 from gateway.facts import EventStored, Moderated, RelayUnregistered, Vanished, event_of, fact_of
+from gateway.limits.views import WRITE_AHEAD_PAGES
 from gateway.nostr.event import (
     DELETION,
     GIFT_WRAP,
@@ -78,19 +79,15 @@ class EventsView(TableView):
         "vanished",
     )
     schema: ClassVar[str] = (
+        f"PRAGMA wal_autocheckpoint = {WRITE_AHEAD_PAGES};"
         """
         PRAGMA cache_size = -65536;
-        PRAGMA wal_autocheckpoint = 2048;
         CREATE TABLE IF NOT EXISTS relay (number INTEGER PRIMARY KEY, key TEXT UNIQUE, events INTEGER);
         CREATE TABLE IF NOT EXISTS event (
             seq INTEGER PRIMARY KEY, relay INTEGER, author INTEGER, kind INTEGER, created INTEGER, tie INTEGER,
             half INTEGER, tags BLOB, expires INTEGER, rest BLOB);
         CREATE INDEX IF NOT EXISTS event_expires ON event (expires) WHERE expires IS NOT NULL;
-        """
-        + authors.SCHEMA
-        + versions.SCHEMA
-        + deletions.SCHEMA
-        + vanishings.SCHEMA
+        """ + authors.SCHEMA + versions.SCHEMA + deletions.SCHEMA + vanishings.SCHEMA
     )
     sizes: ClassVar[Sizes] = Sizes()
 
