@@ -17,7 +17,7 @@ import msgspec
 
 from eventlog.disk.durable import RealDisk, append, replace
 from gateway.client.pouring import Lot
-from gateway.client.station import Stored, stored_of
+from gateway.client.stored import Stored, stored_of
 
 BUFFER_BYTES = 1 << 20  # rows that wait to be written with one sync; live ones never wait
 LOT_EVENTS = 500  # of a file that is published, for one round of answers

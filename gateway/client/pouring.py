@@ -14,7 +14,8 @@ import trio
 from gateway.client.behaviour import TURNED_AWAY, back_off_ms
 from gateway.client.clock import Clock
 from gateway.client.line import LineLost
-from gateway.client.station import Station, Stored, first_of
+from gateway.client.station import Station, first_of
+from gateway.client.stored import Stored
 from gateway.client.syncing import Side, Teller
 from gateway.limits.client import SYNC_ERRANDS
 

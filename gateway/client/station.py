@@ -7,7 +7,7 @@ This module must not know the other relay.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,9 +19,8 @@ from gateway.client.bulk import Bulk, open_bulk
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.proving import REQUIRED, RESTRICTED, Identity, Proving
 from gateway.client.publishing import NO_BATCHES
+from gateway.client.stored import Stored, batches, stored_of
 from gateway.limits.client import (
-    BULK_ROWS,
-    PUBLISH_BATCH_CHARS,
     SYNC_ANSWER_S_MAX,
     SYNC_FOLLOW_S_MAX,
     SYNC_PAUSE_S,
@@ -36,39 +35,6 @@ LIMITED = "rate-limited:"
 _frame = msgspec.json.Decoder(list[msgspec.Raw])
 _value = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-
-
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """An event or a row: what is known of it, and its bytes as they came."""
-
-    id: str
-    created_at: int
-    raw: bytes
-
-
-class _Head(msgspec.Struct, gc=False):
-    id: str
-    created_at: int
-
-
-_head = msgspec.json.Decoder(_Head)
-
-
-class _Tags(msgspec.Struct, gc=False):
-    tags: list[list[Any]] = []
-
-
-_tags = msgspec.json.Decoder(_Tags)
-
-
-def _is_protected(raw: bytes) -> bool:
-    return any(tag[:1] == ["-"] for tag in _tags.decode(raw).tags)
-
-
-def stored_of(raw: bytes) -> Stored:
-    """Read what must be known of an event or row. ValueError (msgspec's) where it is neither."""
-    head = _head.decode(raw)
-    return Stored(head.id, head.created_at, raw)
 
 
 class RequestRefused(Exception):
@@ -285,7 +251,7 @@ class Station:
                 failure = why
             else:
                 return True
-        plain = (turned_down.get(one.id, "").startswith(REQUIRED) and not _is_protected(one.raw) for one in events)
+        plain = (turned_down.get(one.id, "").startswith(REQUIRED) and not one.is_protected for one in events)
         if not self._proving.taken and any(plain):
             raise failure or self._unproved(reasons[0])
         return False
@@ -345,7 +311,7 @@ class Station:
         if not self._batches:
             self._bulk.send(b'["EVENT",' + event.raw + b"]" for event in events)
             return
-        for batch in _batches(events):
+        for batch in batches(events):
             self._bulk.send((b'["EVENTS",[' + b",".join(event.raw for event in batch) + b"]]",))
 
     def _forget(self, name: str, one: _Published) -> None:
@@ -478,20 +444,6 @@ class _Open:
     def __exit__(self, *_: object) -> None:
         if not self._asked.pop(self._name).ended.is_set():
             self._station.say(["CLOSE", self._name])
-
-
-def _batches(events: Sequence[Stored]) -> Iterator[list[Stored]]:
-    """Cut rows into EVENTS frames; one that is larger alone goes alone."""
-    batch: list[Stored] = []
-    size = 0
-    for event in events:
-        if batch and (len(batch) >= BULK_ROWS or size + len(event.raw) > PUBLISH_BATCH_CHARS):
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += len(event.raw)
-    if batch:
-        yield batch
 
 
 def _cursor_of(tail: Sequence[Any]) -> str | None:

@@ -26,11 +26,11 @@ from gateway.client.station import (
     NoComparison,
     RequestRefused,
     Station,
-    Stored,
     TooLarge,
     first_of,
     open_station,
 )
+from gateway.client.stored import Stored
 from gateway.limits.client import (
     SYNC_ERRANDS,
     SYNC_IDS,

@@ -8,7 +8,7 @@ import trio
 
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.pouring import Lot, Next, pour
-from gateway.client.station import stored_of
+from gateway.client.stored import stored_of
 from gateway.client.syncing import Side
 from tests.gateway.client.proxy import proxy
 from tests.gateway.client.test_syncing import Calm, side

@@ -18,11 +18,10 @@ from gateway.client.station import (
     KeyWanted,
     NoComparison,
     RequestRefused,
-    Stored,
     TooLarge,
     open_station,
-    stored_of,
 )
+from gateway.client.stored import Stored, stored_of
 from gateway.nostr.authentication import auth_flaw
 from gateway.nostr.event import stored_event
 from gateway.nostr.signature import Signer
@@ -57,6 +56,7 @@ async def dialling() -> None:
     """What is cancelled is so within a nursery of its own."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.sleep_forever)
+        await trio.sleep_forever()
 
 
 @pytest.mark.parametrize("doing", [trio.sleep_forever, dialling])

@@ -12,7 +12,8 @@ from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
 from gateway.client.standing import Standing
-from gateway.client.station import RequestRefused, Station, open_station, stored_of
+from gateway.client.station import RequestRefused, Station, open_station
+from gateway.client.stored import stored_of
 from gateway.client.syncing import Side, Sync, Tally, Wanted, keep_in_step, pages
 from tests.gateway.client.proxy import proxy
 from tests.gateway.client.tinyrelay import TinyRelay, tiny_relay
