@@ -264,7 +264,7 @@ class Connection:
                 service.refusals.tell(self._socket.peer, what="nostr event", relay=self._grant.relay_key, reason=result)
         if "auth-required" in results:
             self.challenge()
-        self._socket.send_frames([answers.frames()])
+        self._socket.send_frames_now([answers.frames()])
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
 
