@@ -10,7 +10,7 @@ from gateway.cli.fake_fcm import PORT
 from gateway.errors import Unavailable
 from gateway.push.es256 import private_pem
 from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns
-from gateway.serve.fakes.fcm import write_certificate
+from gateway.serve.fakes.certificate import write_certificate
 
 KEY_FILE = "apns.p8"
 
@@ -21,7 +21,7 @@ KEY_FILE = "apns.p8"
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Where a new key (apns.p8) and certificate (fake-fcm.pem) are written: apns.apps' key_file, and apns.ca_file.",
+    help="Where a new key (apns.p8) and certificate (fake-apns.pem) are put: apns.apps' key_file, and apns.ca_file.",
 )
 def command(*, port: int, directory: Path) -> None:
     """Run a fake APNs by itself.
@@ -35,13 +35,13 @@ def command(*, port: int, directory: Path) -> None:
     \b
     Examples:
       heliograph fake-apns --port 9101 --directory apns
-      curl --cacert apns/fake-fcm.pem https://localhost:9101/token/iphone
-      curl --cacert apns/fake-fcm.pem https://localhost:9101/sent
+      curl --cacert apns/fake-apns.pem https://localhost:9101/token/iphone
+      curl --cacert apns/fake-apns.pem https://localhost:9101/sent
     """
     directory.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     (directory / KEY_FILE).write_text(private_pem(key), "ascii")
-    trio.run(_serve, FakeAPNs(key.public_key()), *write_certificate(directory), port)
+    trio.run(_serve, FakeAPNs(key.public_key()), *write_certificate(directory, "fake-apns"), port)
 
 
 async def _serve(fake: FakeAPNs, cert: Path, key: Path, port: int) -> None:

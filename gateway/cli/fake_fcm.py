@@ -9,7 +9,8 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.errors import Unavailable
-from gateway.serve.fakes.fcm import Answering, Fake, serve_fake, server_context, service_account, write_certificate
+from gateway.serve.fakes.certificate import server_context, write_certificate
+from gateway.serve.fakes.fcm import Answering, Fake, serve_fake, service_account
 
 RSA_BITS = 2048
 PORT = click.option(
@@ -71,7 +72,7 @@ def command(*, port: int, fail: str, latency_s: float, account: Path | None, pro
     context = None
     if tls is not None:
         tls.mkdir(parents=True, exist_ok=True)
-        context = server_context(*write_certificate(tls))
+        context = server_context(*write_certificate(tls, "fake-fcm"))
 
     def announce(url: str) -> None:
         if account is not None and key is not None:

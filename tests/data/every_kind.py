@@ -45,7 +45,7 @@ contact = "mailto:operator@example.com"
 local_origins = ["{browser}"]
 [apns]
 base_url = "{apns}"
-ca_file = "fake-fcm.pem"
+ca_file = "fake-apns.pem"
 [apns.apps."com.example.app"]
 key_file = "apns.p8"
 key_id = "KEYKEYKEY1"

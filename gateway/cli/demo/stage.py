@@ -144,7 +144,7 @@ local_origins = {json.dumps([one.url for one in on_the_web])}
 
 [apns]
 base_url = {json.dumps(iphone.url)}
-ca_file = "fake-fcm.pem"
+ca_file = "fake-apns.pem"
 
 [apns.apps.{json.dumps(IPHONE_APP)}]
 key_file = "apns.p8"

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.cli.demo.telling import check
 from gateway.push.es256 import private_pem
 from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns, token
-from gateway.serve.fakes.fcm import Reply, serve_fake, write_certificate
+from gateway.serve.fakes.certificate import write_certificate
+from gateway.serve.fakes.fcm import Reply, serve_fake
 from gateway.serve.fakes.webpush import FakePushService, Subscriber
 
 IPHONE_APP = "app.takos.ios"
@@ -115,7 +116,7 @@ class IPhone:
 
     async def serve(self, directory: Path, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the fake APNs on a free port; its certificate and the app's key are written into the directory."""
-        cert, key = write_certificate(directory)
+        cert, key = write_certificate(directory, "fake-apns")
         (directory / "apns.p8").write_text(private_pem(self._key), "ascii")
         async with trio.open_nursery() as nursery:
             self.url = await nursery.start(serve_fake_apns, self._apple, cert, key)

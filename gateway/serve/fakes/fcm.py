@@ -8,24 +8,19 @@ This module must not know the gateway.
 """
 
 import base64
-import datetime
-import ipaddress
 import json
 import re
 import ssl
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 import trio
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from gateway.serve.clock import SystemClock
 from gateway.serve.port.wire import SecureWire, Wire
@@ -274,41 +269,3 @@ def service_account(key: rsa.RSAPrivateKey, base_url: str, project_id: str = "fa
         "token_uri": f"{base_url}/token",
     }
     return json.dumps(fields, indent=2).encode()
-
-
-def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a throw-away certificate for this machine and its key into a directory; give both paths.
-
-    It is its own authority: name it as ``fcm.ca_file``.
-    """
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Heliograph fake FCM")])
-    now = datetime.datetime.fromtimestamp(SystemClock().now_ms() / 1000, datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=365))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = directory / "fake-fcm.pem", directory / "fake-fcm.key"
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    key_path.chmod(0o600)
-    return cert_path, key_path
-
-
-def server_context(cert_path: Path, key_path: Path) -> ssl.SSLContext:
-    """A server's TLS context, HTTP/1.1 only."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert_path, key_path)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -29,7 +29,7 @@ def test_what_it_writes_is_what_a_client_needs(tmp_path: Path) -> None:
             key = private_key((tmp_path / "apns.p8").read_text("ascii"))
             bearer = provider_token(key, "ABC1234567", "DEF7654321", SystemClock().now_ms() // 1000)
             headers = {"authorization": f"bearer {bearer}", "apns-topic": "com.example"}
-            context = ssl.create_default_context(cafile=tmp_path / "fake-fcm.pem")
+            context = ssl.create_default_context(cafile=tmp_path / "fake-apns.pem")
             with httpx.Client(base_url=url, http2=True, verify=context, timeout=60) as client:
                 statuses = []
                 for name in ("iphone", "gone"):

@@ -19,7 +19,7 @@ from gateway.serve.clock import SystemClock
 from gateway.serve.delivery.apns import LANE
 from gateway.serve.delivery.apns import APNs as Way
 from gateway.serve.fakes.apns import FakeAPNs, serve_fake_apns, token
-from gateway.serve.fakes.fcm import write_certificate
+from gateway.serve.fakes.certificate import write_certificate
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 APP = "com.example.app"
@@ -46,7 +46,7 @@ def config(tmp_path: Path, url: str = "https://localhost:1", ca: str = "", **cha
 
 @asynccontextmanager
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    cert, cert_key = write_certificate(tmp_path)
+    cert, cert_key = write_certificate(tmp_path, "fake")
     fake = FakeAPNs(KEY.public_key(), now_s=SystemClock().now_ms() // 1000 + 1_800)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_fake_apns, fake, cert, cert_key)

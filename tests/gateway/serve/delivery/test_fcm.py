@@ -19,7 +19,8 @@ from gateway.push.turns import Delivery
 from gateway.serve.clock import SystemClock
 from gateway.serve.delivery.fcm import Credentials, Sender, TokenUnavailable, read_accounts
 from gateway.serve.delivery.httpclient import Answer, Connection, PeerFailed
-from gateway.serve.fakes.fcm import FAILURES, Fake, serve_fake, server_context, service_account, write_certificate
+from gateway.serve.fakes.certificate import server_context, write_certificate
+from gateway.serve.fakes.fcm import FAILURES, Fake, serve_fake, service_account
 from gateway.serve.metrics import Metrics
 from gateway.serve.port.wire import Wire
 from tests.fakes import FakeClock
@@ -31,7 +32,7 @@ KEY = rsa.generate_private_key(65537, 2048)
 async def sending(tmp_path: Path, fake: Fake, *, tls: bool = False, ca: bool = True) -> AsyncIterator[Sender]:
     context, ca_file = None, ""
     if tls:
-        cert, key = write_certificate(tmp_path)
+        cert, key = write_certificate(tmp_path, "fake")
         context, ca_file = server_context(cert, key), str(cert) if ca else ""
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from gateway.serve.delivery.httpclient import client_context
-from gateway.serve.fakes.fcm import server_context, write_certificate
+from gateway.serve.fakes.certificate import server_context, write_certificate
 from gateway.serve.port.wire import SecureWire, Wire
 
 LOTS = bytes(range(256)) * 20_000  # 5 MB: more than the kernel's buffers hold
@@ -21,7 +21,7 @@ Handler = Callable[[trio.abc.Stream], Awaitable[None]]
 async def connected(
     tmp_path: Path, handler: Handler, *, tls: bool, host: str = "127.0.0.1"
 ) -> AsyncIterator[trio.abc.Stream]:
-    cert, key = write_certificate(tmp_path)
+    cert, key = write_certificate(tmp_path, "fake")
     context = server_context(cert, key) if tls else None
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -128,7 +128,7 @@ async def test_a_socket_that_was_closed_is_never_read_or_written_by_its_old_numb
 
 
 async def test_a_server_may_speak_tls_by_it_too(tmp_path: Path) -> None:
-    cert, key = write_certificate(tmp_path)
+    cert, key = write_certificate(tmp_path, "fake")
     left, right = trio.socket.socketpair()
     client = SecureWire(Wire(trio.SocketStream(left)), client_context(str(cert)), "127.0.0.1")
     server = SecureWire(Wire(trio.SocketStream(right)), server_context(cert, key), None)

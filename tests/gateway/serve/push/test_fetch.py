@@ -14,7 +14,7 @@ from gateway.limits.tenants import WELLKNOWN_FETCHES_MAX, WELLKNOWN_STRANGERS_MA
 from gateway.push.tenant import Signer
 from gateway.push.wellknown import WellKnown, pinned
 from gateway.serve.delivery.httpclient import PeerFailed, secure
-from gateway.serve.fakes.fcm import server_context, write_certificate
+from gateway.serve.fakes.certificate import server_context, write_certificate
 from gateway.serve.push import fetch
 from gateway.serve.push.fetch import Documents, Fetcher, Withdrawn
 from tests.takos import Instance
@@ -162,7 +162,7 @@ async def test_a_document_on_this_machine_is_fetched_only_where_the_configuratio
 
 
 async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
-    cert, key = write_certificate(tmp_path)
+    cert, key = write_certificate(tmp_path, "fake")
     context = ssl.create_default_context(cafile=cert)
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
