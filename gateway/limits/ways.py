@@ -34,6 +34,9 @@ VAPID_AGAIN_S = 39_600.0
 AUDIENCES_MAX = 1_000
 """VAPID tokens kept, one a push service; the least recently used is made anew (0.1 ms)."""
 
+APNS_CONNECTIONS_MAX = 4
+"""Connections to Apple; each carries as many pushes at once as Apple allows, usually 1,000. Beyond, pushes wait."""
+
 APNS_TOKEN_S = 3_000.0
 """Apple wants a provider token renewed after 20 minutes at the earliest and 60 at the latest."""
 

@@ -14,7 +14,7 @@ import trio
 
 from gateway.config import APNsApp, Config
 from gateway.errors import ConfigInvalid, PushRefused
-from gateway.limits.ways import APNS_TOKEN_S
+from gateway.limits.ways import APNS_CONNECTIONS_MAX, APNS_TOKEN_S
 from gateway.push.apns import headers, judge, payload, provider_token
 from gateway.push.content import Content
 from gateway.push.es256 import KeyInvalid, PrivateKey, private_key
@@ -26,7 +26,6 @@ from gateway.serve.delivery.httpclient import client_context
 from gateway.serve.delivery.wayout import WayOut
 
 LANE = "@apns:"  # and the app id; no Firebase project has such a name
-CONNECTIONS_MAX = 4  # each carries as many pushes at once as Apple allows, usually 1,000
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class APNs(WayOut):
             http1=False,
             http2=True,
             timeout=None,  # noqa: S113 - the deadline below holds for all of it
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
+            limits=httpx.Limits(max_connections=APNS_CONNECTIONS_MAX),
             follow_redirects=False,
             trust_env=False,
         )
