@@ -21,7 +21,8 @@ from gateway.client.behaviour import TURNED_AWAY, back_off_ms
 from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
-from gateway.client.syncing import TRIES_MAX, Side, pages
+from gateway.client.syncing import Side, pages
+from gateway.limits.client import SYNC_TRIES_MAX
 
 
 def of_a_relay(wrapped: Any) -> Any:
@@ -119,7 +120,7 @@ async def _export(side: Side, paging: Pages, file: RowFile) -> None:
                     await trio.to_thread.run_sync(file.flush)
                     return
             except LineLost as lost:
-                if not opened or tries >= (1 if lost.code in TURNED_AWAY else TRIES_MAX):
+                if not opened or tries >= (1 if lost.code in TURNED_AWAY else SYNC_TRIES_MAX):
                     raise
                 wait_ms = back_off_ms(tries, clock.roll())
                 tries += 1

@@ -24,12 +24,12 @@ from gateway.limits.client import (
     SYNC_ANSWER_S_MAX,
     SYNC_FOLLOW_S_MAX,
     SYNC_PAUSE_S,
+    SYNC_PAUSE_S_MAX,
     SYNC_PAUSES_MAX,
     SYNC_PROOF_S_MAX,
     SYNC_SUPPORT_S_MAX,
 )
 
-PAUSE_S_MAX = 60.0
 LIMITED = "rate-limited:"
 
 _frame = msgspec.json.Decoder(list[msgspec.Raw])
@@ -157,7 +157,7 @@ class Station:
                 if not str(refused).startswith(LIMITED):
                     raise
                 await trio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                pause_s = min(2 * pause_s, SYNC_PAUSE_S_MAX)
         raise RequestRefused(f"{LIMITED} for too long")
 
     async def _fetch(self, asked: Mapping[str, Any]) -> list[Stored]:
@@ -234,7 +234,7 @@ class Station:
             events = [one for one in events if one.id in again]
             if slow:
                 await trio.sleep(pause_s)
-                pause_s, pauses = min(2 * pause_s, PAUSE_S_MAX), pauses + 1
+                pause_s, pauses = min(2 * pause_s, SYNC_PAUSE_S_MAX), pauses + 1
         return refused
 
     async def _is_proved_for(self, events: Sequence[Stored], turned_down: Mapping[str, str], taken: int) -> bool:

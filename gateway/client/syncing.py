@@ -37,6 +37,7 @@ from gateway.limits.client import (
     SYNC_IDS_WAITING,
     SYNC_LIVE_MAX,
     SYNC_ROUNDS_MAX,
+    SYNC_TRIES_MAX,
 )
 from gateway.negentropy import Malformed
 
@@ -374,7 +375,7 @@ async def both(ours: Side, theirs: Side) -> AsyncIterator[tuple[Station, Station
 async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) -> None:
     """Keep two relays in step through cuts and restarts, for ever or ``once``.
 
-    Raises LineLost where the first connection cannot be made or, ``once``, was lost `TRIES_MAX` times with nothing
+    Raises LineLost where the first connection cannot be made or, ``once``, was lost `SYNC_TRIES_MAX` times with nothing
     carried; RequestRefused where a relay does not take part. Cancelled, what was published stays.
     """
     tries, carried, standing = 0, 0, Standing(wanted.asked)
@@ -393,7 +394,9 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
                 return
         except LineLost as lost:
             standing.lost(wanted.clock.now_ms())
-            if (not opened and not standing.was_level and not tries and not carried) or (once and tries >= TRIES_MAX):
+            if (not opened and not standing.was_level and not tries and not carried) or (
+                once and tries >= SYNC_TRIES_MAX
+            ):
                 raise
             carried, carried_before = wanted.tally.down + wanted.tally.up, carried
             tries = 0 if carried > carried_before else tries + 1
@@ -404,7 +407,3 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
         except Malformed as why:
             raise RequestRefused(f"the other side's comparison is malformed: {why}") from None
         await trio.sleep(wait_ms / 1000)
-
-
-TRIES_MAX = 5
-"""Lost connections in a row after which a single synchronisation gives up: each goes on where the last stood."""

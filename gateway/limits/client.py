@@ -79,7 +79,11 @@ SYNC_LIVE_MAX = 20_000
 SYNC_RECENT_MAX = 65_536
 """Ids that were just carried, so that their echo is not carried back."""
 
+SYNC_TRIES_MAX = 5
+"""Lost connections in a row after which a single synchronisation gives up: each goes on where the last stood."""
+
 SYNC_PAUSE_S = 2.0
+SYNC_PAUSE_S_MAX = 60.0
 SYNC_PAUSES_MAX = 8
 """How long a relay that says ``rate-limited:`` is left alone, doubled up to a minute, and how often, before its word
 counts as a refusal."""
