@@ -25,7 +25,7 @@ STATES: tuple[State, ...] = ("closed", "ramp", "probing", "open")  # from best t
 
 
 class Breaker:
-    """Ask `admits`, then say `began`, and with what that gave how it ended: `worked` or `failed`. Times in ms."""
+    """Ask `admits`, then say `began`, and with what that gave how it ended: `worked`, `failed`, `unasked`. In ms."""
 
     def __init__(self) -> None:
         self.state: State = "closed"
@@ -49,7 +49,7 @@ class Breaker:
                 return self._level >= 1
 
     def began(self, now_ms: int) -> int:
-        """Note that a send begins, where `admits` said yes; give what `worked` and `failed` are to be told."""
+        """Note that a send begins, where `admits` said yes; give what how it ended is to be told with."""
         if self.state == "open":
             self._turn("probing")
         elif self.state == "ramp":
@@ -74,6 +74,11 @@ class Breaker:
             doubled = min(BREAKER_MS_MIN << min(self._openings, 16), BREAKER_MS_MAX)
             self.stop(now_ms + max(asked_ms, int(doubled * (1 + dice / 4))))
             self._openings += 1
+
+    def unasked(self, begun: int) -> None:
+        """Hear that nothing was sent after all: where it was to be the probe, that is still owed."""
+        if begun == self._change and self.state == "probing":
+            self._turn("open")
 
     def stop(self, until_ms: int) -> None:
         """Let nothing begin before then; of several stops the last end counts."""

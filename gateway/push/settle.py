@@ -37,13 +37,14 @@ class ProjectState:
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """The fact to record; whether the device goes; what the operator must hear; what it says of the push service.
 
-    Where the service ``stops`` us, ``brake_until_ms`` says until when; where it ``fails``, ``wait_ms`` for how long.
+    Where the service ``stops`` us, ``brake_until_ms`` says until when; where it ``fails``, ``wait_ms`` for how long;
+    ``unasked``, it says nothing.
     """
 
     fact: Settled | Deferred
     remove: bool = False
     alarm: str = ""
-    service: Literal["works", "fails", "stops"] = "works"
+    service: Literal["works", "fails", "stops", "unasked"] = "works"
     brake_until_ms: int = 0
     wait_ms: int = 0
 

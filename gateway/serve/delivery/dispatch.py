@@ -313,17 +313,17 @@ class Dispatcher:
         """Try one send; raise NotNow where nothing was sent for the project's sake, and its turn comes again."""
         now_ms, way = self._clock.now_ms(), self._ways.get(delivery.target_kind)
         if delivery.expires_ms <= now_ms:
-            return Decision(settled(delivery, "expired"))
+            return _unasked(settled(delivery, "expired"))
         if way is None or not way.knows(delivery.project):
-            return Decision(settled(delivery, "failed", "no-project"), alarm="no-project")
+            return _unasked(settled(delivery, "failed", "no-project"), alarm="no-project")
         wait_s = self._device_wait_s(delivery.device)
         if wait_s:
-            return Decision(deferred(delivery, now_ms + int(wait_s * 1000) + 1, "device-rate", tried=False))
+            return _unasked(deferred(delivery, now_ms + int(wait_s * 1000) + 1, "device-rate", tried=False))
         text = self._text(delivery.seq)
         if text is None:
-            return Decision(settled(delivery, "failed", "erased"))
+            return _unasked(settled(delivery, "failed", "erased"))
         if text.user and self._devices.has_left(text.user, delivery.tenant, delivery.target_kind, delivery.target):
-            return Decision(settled(delivery, "removed", "moved"))
+            return _unasked(settled(delivery, "removed", "moved"))
         began = trio.current_time()
         verdict = await way.send(delivery, text.content, dry_run=text.dry_run)
         self._figures.sent(delivery.target_kind, trio.current_time() - began)
@@ -382,6 +382,8 @@ class Dispatcher:
                 breaker.failed(begun, now_ms, decision.wait_ms, self._clock.uniform(0.0, 1.0))
             case "stops":
                 breaker.stop(decision.brake_until_ms)
+            case "unasked":
+                breaker.unasked(begun)
         self._turned(project, before)
 
     def _turned(self, project: str, before: State) -> None:
@@ -450,3 +452,8 @@ class Dispatcher:
             self._outstanding[accepted_seq] = left
         else:
             self.let_go(accepted_seq)
+
+
+def _unasked(fact: Settled | Deferred, alarm: str = "") -> Decision:
+    """What needs no push service to be known."""
+    return Decision(fact, alarm=alarm, service="unasked")

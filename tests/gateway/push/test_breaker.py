@@ -57,6 +57,22 @@ def test_after_its_time_one_send_is_tried_and_no_second() -> None:
     assert not breaker.admits(later + 10**9)
 
 
+def test_a_try_that_was_not_sent_is_owed_still_and_says_nothing_else() -> None:
+    breaker, later = failing(Breaker()), NOW + BREAKER_MS_MIN
+    late = breaker.began(later)
+    breaker.unasked(late)
+    assert breaker.admits(later)
+    probe = breaker.began(later)
+    breaker.unasked(late)
+    assert breaker.state == "probing", "what was begun before says nothing of now"
+    breaker.worked(probe, later)
+    breaker.unasked(breaker.began(later))
+    assert breaker.state == "ramp"
+    breaker = failing(Breaker(), count=BREAKER_FAILURES - 1)
+    breaker.unasked(breaker.began(NOW))
+    assert failing(breaker, count=1).state == "open", "they are in a row still"
+
+
 def test_a_failing_try_opens_it_for_twice_as_long_up_to_a_minute() -> None:
     breaker, now_ms, waits = failing(Breaker()), NOW, []
     for _ in range(6):

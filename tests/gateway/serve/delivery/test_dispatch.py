@@ -513,6 +513,21 @@ async def test_while_a_project_is_probed_only_the_probe_is_worth_waiting_for(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_probe_that_expired_unsent_does_not_open_the_way_for_the_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fcm = Script(lambda _: Braked("project", "3"), latency_s=1)
+    async with world(fcm, slots=10) as w:
+        await w.accept("braked")
+        await trio.sleep(1.5)
+        await w.accept("expires", ttl_ms=1_500)  # before the brake ends at 4 s, and the outbox is searched at 5 s only
+        for target in ("probe", "second", "third"):
+            await w.accept(target)
+        await trio.sleep(3)
+        assert [fact.outcome for fact in w.facts(Settled)] == ["expired"]
+        assert [target for _, target in fcm.begun] == ["braked", "probe"]
+
+
 async def test_a_tenant_whose_sends_are_refused_uses_up_its_own_share_of_the_quota_and_no_more(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
