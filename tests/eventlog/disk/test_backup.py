@@ -16,7 +16,7 @@ from eventlog.disk.compact import merge, plan_merges
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.erase import Job, end, erase
 from eventlog.errors import Corrupt
-from eventlog.limits import BACKUP_ERASURE_S_MAX, BACKUP_LOOK_S, BACKUP_TRIES_MAX
+from eventlog.limits import BACKUP_CHECKPOINT_S_MAX, BACKUP_ERASURE_S_MAX, BACKUP_LOOK_S, BACKUP_TRIES_MAX
 from tests.eventlog.logs import append_frames, at_once, draft, opened_at, running
 
 DISK = RealDisk()
@@ -219,13 +219,14 @@ def left(directory: Path) -> list[bool]:
     return [draft(seq).payload in content for seq in ERASED]
 
 
+async def made(directory: Path) -> None:
+    async with running(opened_at(directory)) as log:
+        await append_frames(log, 120)
+
+
 @pytest.mark.parametrize("segments", [0, 1, 2], ids=["wholly", "cut-off-after-one", "cut-off-after-two"])
 def test_a_backup_is_of_before_or_after_an_erasure_wherever_that_falls(tmp_path: Path, segments: int) -> None:
-    async def made() -> None:
-        async with running(opened_at(tmp_path / "log")) as log:
-            await append_frames(log, 120)
-
-    trio.run(made)
+    trio.run(made, tmp_path / "log")
     counting, states = Meddled(0), set[bool]()
     backup(counting, str(tmp_path / "log"), str(tmp_path / "counted"))
     for at in range(counting.calls, 0, -9 if segments else -4):
@@ -241,6 +242,54 @@ def test_a_backup_is_of_before_or_after_an_erasure_wherever_that_falls(tmp_path:
         backup(DISK, str(data), str(copy))
         assert (left(copy), left(data)) == ([False] * 2, [False] * 2), "one made after it holds none"
     assert states == {True, False}  # at the last call of all it came too late to be seen
+
+
+def test_an_erasure_that_is_half_done_and_already_told_is_waited_for(tmp_path: Path) -> None:
+    data, copy, told = tmp_path / "data", tmp_path / "copy", list[str]()
+    trio.run(made, data)
+
+    def progress(what: str) -> None:
+        told.append(what)
+        if told == ["copying"]:  # so the checkpoint that is read now covers the record of it
+            trio.run(erased, data, 1)
+
+    backup(DISK, str(data), str(copy), progress=progress, wait=lambda _: trio.run(ended, data))
+    assert left(copy) == [False] * 2
+    assert found(copy) == found(data)
+
+
+async def erased_behind_the_checkpoint(data: Path) -> Path:
+    """End an erasure that is told behind the log's checkpoint; give the file of the one that supersedes it."""
+    older, newer = data.parent / "older", data.parent / "newer"
+    shutil.copy(data / "log" / "checkpoint", older)
+    await erased(data, -1)
+    (data / "log" / "checkpoint").rename(newer)
+    older.rename(data / "log" / "checkpoint")
+    return newer
+
+
+async def test_an_erasure_told_behind_the_checkpoint_waits_for_the_next_one(data: Path) -> None:
+    newer, waits = await erased_behind_the_checkpoint(data), list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            shutil.copy(newer, data / "log" / "checkpoint")
+
+    done = backup(DISK, str(data), str(data.parent / "copy"), wait=wait)
+    assert done.records > 300
+    assert waits == [BACKUP_LOOK_S] * 4, "three looks, and the pause before it is copied again"
+    assert found(data.parent / "copy") == found(data)
+    assert left(data.parent / "copy") == [False] * 2
+
+
+async def test_payloads_that_no_checkpoint_ever_accounts_for_are_damage(data: Path) -> None:
+    await erased_behind_the_checkpoint(data)
+    waits: list[float] = []
+    with pytest.raises(Corrupt, match="the copy is not whole"):
+        backup(DISK, str(data), str(data.parent / "copy"), wait=waits.append)
+    assert sum(waits) == BACKUP_CHECKPOINT_S_MAX
+    assert not is_complete(DISK, str(data.parent / "copy"))
 
 
 async def test_an_erasure_that_does_not_end_lets_no_backup_be_made(data: Path) -> None:
