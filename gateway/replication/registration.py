@@ -1,7 +1,9 @@
 """Registrations, and the relay that one describes: its names, its paths, what it demands.
 
-Invariant: a `Relay` answers only to names that its registration gives, none of them reserved; all of them are in the
-form that paths are compared in. Unknown metadata is kept as it came. This module must not know which names are taken.
+Invariant: a `Relay` answers only to names that its registration gives; all of them are in the form that paths are
+compared in. What may be a name is judged once, where it is registered, never where a stored registration is read: the
+rules grow stricter, and the log opens. Unknown metadata is kept as it came. This module must not know which names are
+taken.
 """
 
 import re
@@ -66,6 +68,8 @@ def registration(payload: Mapping[str, Any], now_ms: int) -> Registration:
     if not isinstance(relay_key, str) or not HEX_64.fullmatch(relay_key):
         raise ApiRefused(400, "relayKey must be 64 lower-case hexadecimal characters")
     relay = relay_of(payload)
+    for name in relay.public_names:
+        _demand_fit(name)
     for name in sorted(relay.names - {relay_key}):
         if HEAD.split(name, 1)[0] in RESERVED or HEX_64.fullmatch(name):
             raise ApiRefused(400, f"reserved name: {name}")
@@ -75,14 +79,17 @@ def registration(payload: Mapping[str, Any], now_ms: int) -> Registration:
 
 
 def relay_of(payload: Mapping[str, Any]) -> Relay:
-    """Describe the relay of a registration's payload, defaults filled in; ApiRefused 400 for wrong shapes."""
+    """Describe the relay of a registration's payload, defaults filled in; ApiRefused 400 for wrong shapes.
+
+    Its names are taken as they stand: `registration` judges them.
+    """
     relay_key, metadata = payload["relayKey"], payload["metadata"]
     if not isinstance(metadata, dict):
         raise ApiRefused(400, "metadata must be an object")
     identifier = _name(metadata, "identifier") or relay_key
     gateway_path = (_name(metadata, "gatewayPath") or identifier.replace(":", "/", 1)).strip("/")
     aliases = _texts(metadata.get("pathAliases") or [], "pathAliases", ALIASES_MAX, NAME_CHARS_MAX)
-    names = frozenset(map(_fit, (relay_key, identifier, gateway_path, *aliases)))
+    names = frozenset(map(name_form, (relay_key, identifier, gateway_path, *aliases)))
     return Relay(
         relay_key=relay_key,
         metadata=metadata,
@@ -137,8 +144,8 @@ def _texts(values: object, key: str, count_max: int, chars_max: int) -> tuple[st
     return tuple(values)
 
 
-def _fit(name: str) -> str:
-    """The form of a name, if a path can spell it."""
+def _demand_fit(name: str) -> None:
+    """Refuse a name that no path can spell."""
     form = name_form(name)
     try:
         fits = bool(form) and socket_path(form).name == form
@@ -146,7 +153,6 @@ def _fit(name: str) -> str:
         fits = False
     if not fits or "%" in form or not DOTS.isdisjoint(form.split(":")):
         raise ApiRefused(400, f"not usable as a path: {name[:NAME_CHARS_MAX]!r}")
-    return form
 
 
 def _endpoint(value: object, names: frozenset[str]) -> str | None:

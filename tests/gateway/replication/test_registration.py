@@ -83,6 +83,8 @@ def test_only_an_endpoint_that_leads_to_its_own_mirror_is_advertised():
         ({"metadata": {"pathAliases": ["a"] * 33}}, "pathAliases has more than 32 entries"),
         ({"metadata": {"identifier": "a\tb"}}, "not usable as a path: 'a\\tb'"),
         ({"metadata": {"identifier": "../a"}}, "not usable as a path: '../a'"),
+        ({"metadata": {"gatewayPath": "../.."}}, "not usable as a path: '../..'"),
+        ({"metadata": {"pathAliases": ["a/../b"]}}, "not usable as a path: 'a/../b'"),
         ({"metadata": {"identifier": "npub1a:."}}, "not usable as a path: 'npub1a:.'"),
         ({"metadata": {"gatewayPath": " relay "}}, "reserved name: relay"),
         ({"metadata": {"gatewayPath": "a%2fb"}}, "not usable as a path: 'a%2fb'"),
@@ -110,6 +112,13 @@ def test_no_key_may_be_missing(key):
 
 def test_a_registration_signed_an_hour_ago_is_stale():
     assert refused({**SIGNED, "issuedAt": NOW - 3_600_000}) == (401, STALE)
+
+
+@pytest.mark.parametrize("name", ["../..", "a%2fb", "relay", "a\tb"])
+def test_what_was_registered_under_another_rule_is_read_as_it_stands(name):
+    relay = relay_of({**SIGNED, "metadata": {"gatewayPath": name, "pathAliases": [name]}})
+    assert (relay.gateway_path, relay.aliases) == (name, (name,))
+    assert relay.names == {KEY, name.replace("/", ":")}
 
 
 def test_the_gateways_own_relay_is_open_and_its_mirror_is_not():

@@ -73,6 +73,14 @@ def test_a_relay_that_was_taken_away_leaves_no_name():
     assert [found.relay.relay_key for found in view.all()] == [B]
 
 
+def test_a_name_that_would_not_be_registered_today_does_not_keep_the_log_from_opening():
+    log = Log()
+    log.register(gatewayPath="../..")
+    found = log.folded().named("..:..")
+    assert found is not None
+    assert found.relay.gateway_path == "../.."
+
+
 def test_a_description_is_never_older_than_the_tables():
     log = Log()
     log.register(identifier="a:b", name="first")
