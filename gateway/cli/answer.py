@@ -14,8 +14,11 @@ from gateway.errors import Unavailable
 ANSWER_S_MAX = 30.0  # of one request in all, also where a push service or an instance is asked meanwhile
 
 
-def tell(url: str, request: Callable[[], httpx.Response]) -> None:
-    """Make a request to ``url`` and print its answer; click.UsageError, Unavailable, or SystemExit where refused."""
+def tell(url: str, request: Callable[[], httpx.Response]) -> httpx.Response:
+    """Make a request to ``url``, print its answer and give it.
+
+    Raises click.UsageError, Unavailable, or SystemExit where it is refused.
+    """
     try:
         answer = request()
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as why:
@@ -26,3 +29,4 @@ def tell(url: str, request: Callable[[], httpx.Response]) -> None:
     if answer.status_code != 200:
         click.echo(f"refused with status {answer.status_code}", err=True)
         raise SystemExit(UNAVAILABLE if answer.status_code >= 500 else CHECK_FAILED)
+    return answer

@@ -3,12 +3,13 @@
 This module must not import any command: a list of them answers at once.
 """
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from gateway.cli.nearest import nearest
 
 Lazy = Mapping[str, tuple[str, str, str]]  # name -> (module, the command in it, its first help line)
 
@@ -40,9 +41,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where the one asked for does not exist."""
         name = args[0]
-        near = difflib.get_close_matches(name, self.lazy, n=1)
-        if name not in self.lazy and not name.startswith("-") and near:
-            raise click.UsageError(f"no such command {name!r}; did you mean {near[0]!r}?", ctx)
+        if name not in self.lazy and not name.startswith("-"):
+            raise click.UsageError(f"no such command {name!r}; {nearest(name, self.lazy)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -22,6 +22,7 @@ from gateway.client.behaviour import NOT_SERVED
 from gateway.client.happening import Lost, Notice
 from gateway.client.line import LineLost
 from gateway.client.replica import open_replica
+from gateway.limits.nostr import KIND_MAX
 
 
 @click.group()
@@ -60,7 +61,13 @@ def read_options(wrapped: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(path_type=Path, dir_okay=False),
             help="The file that rows are appended to (default: stdout); with --cursor each row comes once.",
         ),
-        click.option("--kind", "kinds", type=int, multiple=True, help="Rows of this kind alone; may be repeated."),
+        click.option(
+            "--kind",
+            "kinds",
+            type=click.IntRange(0, KIND_MAX),
+            multiple=True,
+            help="Rows of this kind alone; may be repeated.",
+        ),
         click.option(
             "--relay-id", help="Whose rows: 64 hexadecimal digits, or a name to hash (default: the relay's identifier)."
         ),

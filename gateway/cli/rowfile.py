@@ -113,6 +113,8 @@ def lots_of(path: Path | None, start: int, *, rows: bool) -> Iterator[Lot]:
     click.UsageError names the first line that is none.
     """
     with sys.stdin.buffer if path is None else path.open("rb") as file:
+        if path is not None and file.seek(0, os.SEEK_END) < start:
+            raise click.UsageError(f"{path} ends before byte {start}, where the cursor is: it is another file's cursor")
         if path is not None:
             file.seek(start, os.SEEK_SET)
         events: list[Stored] = []

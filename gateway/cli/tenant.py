@@ -17,6 +17,7 @@ from eventlog.disk.store import read_origin
 from eventlog.errors import Locked
 from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.log.opening import DATA, no_log
+from gateway.cli.nearest import nearest
 from gateway.cli.settings import load
 from gateway.config import Config
 from gateway.errors import Unavailable
@@ -64,6 +65,8 @@ def list_tenants(data: Path, config: Path | None, as_json: bool) -> None:
     """
     told = _tenants(data, config)
     click.echo(json.dumps(told) if as_json else table(told))
+    if not told:
+        click.echo("no instance has registered a device or sent anything yet", err=True)
 
 
 @command.command()
@@ -77,11 +80,11 @@ def show(tenant: str, data: Path, config: Path | None) -> None:
     Examples:
       heliograph tenant show demo.example.com
     """
-    found = [one for one in _tenants(data, config) if one["tenant"] == tenant]
-    if not found:
-        click.echo(f"no tenant is called {tenant!r}", err=True)
+    found = {one["tenant"]: one for one in _tenants(data, config)}
+    if tenant not in found:
+        click.echo(f"no tenant is called {tenant!r}; {nearest(tenant, found)}", err=True)
         raise SystemExit(CHECK_FAILED)
-    click.echo(json.dumps(found[0], indent=2))
+    click.echo(json.dumps(found[tenant], indent=2))
 
 
 def table(told: list[dict[str, Any]]) -> str:

@@ -115,7 +115,9 @@ def revoke(
     """
     at = Gateway(gateway, find_secret(secret, secret_file, worker))
     asked = {"pubkey": pubkey, "reason": reason}
-    at.post("/api/relay-tokens/revoke", "payload", {"relayKey": relay_key, **at.once(), **given(asked)})
+    answer = at.post("/api/relay-tokens/revoke", "payload", {"relayKey": relay_key, **at.once(), **given(asked)})
+    if pubkey is not None and answer.json().get("sequence") == 0:
+        click.echo(f"no token was ever issued to {pubkey} on this relay", err=True)
 
 
 @command.command()

@@ -21,6 +21,7 @@ from gateway.serve.clock import SystemClock
 
 NONCE_BYTES = 12  # 24 hex digits, as the clients that exist
 DEFAULT_GATEWAY = "http://127.0.0.1:8080"
+DEFAULT_WORKER = "default"
 
 Command = Callable[..., None]
 
@@ -28,7 +29,7 @@ Command = Callable[..., None]
 def options(wrapped: Command) -> Command:
     """The options that every subcommand takes: which gateway, and as whom."""
     for option in (
-        click.option("--worker", default="default", show_default=True, metavar="ID", help="Which worker signs."),
+        click.option("--worker", default=DEFAULT_WORKER, show_default=True, metavar="ID", help="Which worker signs."),
         click.option(
             "--secret-file",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -48,15 +49,28 @@ def options(wrapped: Command) -> Command:
 
 
 def find_secret(secret: str | None, secret_file: Path | None, worker: str) -> str | None:
-    """Find the secret: option, file, then environment; None where there is none."""
+    """Find the secret: option, file, then environment; None where the default worker has none.
+
+    click.UsageError where one that was named is empty, or not there: whoever means to sign must not ask as anybody.
+    """
     if secret is not None and secret_file is not None:
         raise click.UsageError("give --secret or --secret-file, not both")
+    is_default = worker == DEFAULT_WORKER
+    variable = f"GATEWAY_{'REGISTRATION' if is_default else f'WORKERS_{_in_capitals(worker)}'}_SECRET"
+    if secret is None and secret_file is None and (path := os.environ.get(f"{variable}_FILE")):
+        secret_file = Path(path)
     if secret_file is not None:
         secret = read_text(secret_file, "the secret file").strip()
-    variable = "REGISTRATION" if worker == "default" else f"WORKERS_{re.sub('[^A-Z0-9]', '_', worker.upper())}"
-    if secret is None and (path := os.environ.get(f"GATEWAY_{variable}_SECRET_FILE")):
-        secret = read_text(Path(path), "the secret file").strip()
-    return secret or os.environ.get(f"GATEWAY_{variable}_SECRET") or None
+    if secret == "":
+        raise click.UsageError("--secret is empty" if secret_file is None else f"{secret_file} is empty")
+    found = secret or os.environ.get(variable) or None
+    if found is None and not is_default:
+        raise click.UsageError(f"the worker {worker!r} has no secret here: give --secret-file, --secret or {variable}")
+    return found
+
+
+def _in_capitals(worker: str) -> str:
+    return re.sub("[^A-Z0-9]", "_", worker.upper())
 
 
 class Gateway:
@@ -80,9 +94,9 @@ class Gateway:
         """A fresh nonce and the present time."""
         return {"nonce": self._clock.random_bytes(NONCE_BYTES).hex(), "issuedAt": self._clock.now_ms()}
 
-    def post(self, path: str, name: str, payload: dict[str, Any]) -> None:
+    def post(self, path: str, name: str, payload: dict[str, Any]) -> httpx.Response:
         """Post a payload under its name with its signature, and print the answer."""
-        self.ask("POST", path, body={name: payload, "signature": self.signed(payload)})
+        return self.ask("POST", path, body={name: payload, "signature": self.signed(payload)})
 
     def read(self, what: str, path: str) -> None:
         """Get and print: signed where there is a secret, so that private relays and tokens are shown too."""
@@ -99,11 +113,11 @@ class Gateway:
         headers = {"x-nonce": signed["nonce"], "x-issued-at": str(signed["issuedAt"])}
         self.ask("DELETE", relay_path(relay_key), {**headers, "x-signature": self.signed(signed)})
 
-    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: object = None) -> None:
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: object = None) -> httpx.Response:
         """Send a request, print the answer, and end with the exit code that it means: 1 refused, 3 unavailable."""
         url, content = f"{self._url}{path}", None if body is None else canonical(body)
         sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
-        tell(url, lambda: httpx.request(method, url, content=content, headers=sent, timeout=ANSWER_S_MAX))
+        return tell(url, lambda: httpx.request(method, url, content=content, headers=sent, timeout=ANSWER_S_MAX))
 
 
 def relay_path(relay_key: str) -> str:

@@ -74,6 +74,8 @@ def erase(data: Path, *, text: str, by: str, reason: str, only_deleted: bool, dr
         click.echo(f"subject: {described(subject)}")
     found = trio.run(partial(carried_out, data, text, subject, Asked(by, reason, dry_run)))
     click.echo(json.dumps(found) if as_json else told(found, dry_run=dry_run))
+    if not found["records"]:
+        click.echo("nothing in the log is about this subject, or nothing is any more", err=True)
 
 
 def refuse_names(subject: Subject, by: str, reason: str) -> None:

@@ -17,6 +17,7 @@ from eventlog.snapshot import candidates
 from eventlog.view import TableView
 from gateway.cli.log.opening import DATA, Instant, opened
 from gateway.cli.log.show import plain
+from gateway.cli.nearest import nearest
 from gateway.errors import Unavailable
 from gateway.facts import refuse_unknown
 
@@ -42,6 +43,8 @@ def replay(data: Path, at: tuple[int | None, int | None] | None, wanted: tuple[s
     with opened(data) as (origin, segments), ExitStack() as stack:
         log_directory = str(data / LOG_DIRECTORY)
         stop = _stop(segments, until_ns, last_seq)
+        if last_seq is not None and last_seq >= segments.end_seq:
+            click.echo(f"there is no record {last_seq} yet; this is the state after all {stop}", err=True)
         state = read_state(RealDisk(), log_directory)
         views = [_begun(stack, view, segments, (origin.name, state.floor(view.kinds), stop)) for view in classes]
         _fold(segments, views, stop)
@@ -54,7 +57,7 @@ def _view_classes(wanted: tuple[str, ...]) -> list[type[TableView]]:
     known = {view.name: view for view in VIEWS}
     for name in wanted:
         if name not in known:
-            raise click.BadParameter(f"there is no view {name!r}; there are {', '.join(sorted(known))}")
+            raise click.BadParameter(f"there is no view {name!r}; {nearest(name, known)}", param_hint="--view")
     return [known[name] for name in wanted or known]
 
 

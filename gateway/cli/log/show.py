@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import cbor2
 import click
 import msgspec
 
+from eventlog.chronicle import ENTRIES
 from eventlog.disk.segments import Segments
 from eventlog.origin import Origin
 from eventlog.record import Record
 from gateway.cli.log.opening import DATA, Moment, opened, time_text
+from gateway.cli.nearest import nearest
 from gateway.facts import FACTS, fact_of
 
 
@@ -45,6 +47,8 @@ def show(
 ) -> None:
     """Print records as JSON, one a line, with what their payload says.
 
+    Where no record is as asked for, it says so on stderr; a kind that there is none of is a mistake.
+
     \b
     Examples:
       heliograph log show --limit 10
@@ -53,14 +57,42 @@ def show(
     """
     wanted = _filter(kinds, subject, since, until)
     with opened(data) as (_, segments):
+        _refuse_unknown(kinds, segments)
         stop = segments.end_seq if last is None else min(last + 1, segments.end_seq)
         records = chain.from_iterable(segments.pieces(max(first, segments.first_seq), stop))
-        try:
-            for record in islice(filter(wanted, records), limit):
-                click.echo(json.dumps(describe(record), ensure_ascii=False))
-        except BrokenPipeError:
-            # Whoever read has seen enough (``| head``); the interpreter must not try to flush the rest.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not _print(islice(filter(wanted, records), limit)):
+            held = f"{segments.first_seq} to {segments.end_seq - 1}" if len(segments) else "none"
+            click.echo(f"no record is as asked for; the log has {held}", err=True)
+
+
+def _refuse_unknown(kinds: tuple[str, ...], segments: Segments) -> None:
+    """Refuse a kind, or a family, that neither we nor the log know; only then all of the log is read for it."""
+    known = {*FACTS, *ENTRIES}
+    if all(_is_among(kind, known) for kind in kinds):
+        return
+    for records in segments.pieces(segments.first_seq, segments.end_seq):
+        known.update(record.kind for record in records)
+    for kind in kinds:
+        if not _is_among(kind, known):
+            names = known | {f"{one.partition('.')[0]}." for one in known}
+            raise click.BadParameter(f"no kind is called {kind!r}; {nearest(kind, names)}", param_hint="--kind")
+
+
+def _is_among(kind: str, known: Iterable[str]) -> bool:
+    return any(one == kind or (kind.endswith(".") and one.startswith(kind)) for one in known)
+
+
+def _print(records: Iterable[Record]) -> bool:
+    """Print records; whether there was one."""
+    some = False
+    try:
+        for record in records:
+            some = True
+            click.echo(json.dumps(describe(record), ensure_ascii=False))
+    except BrokenPipeError:
+        # Whoever read has seen enough (``| head``); the interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return some
 
 
 def _filter(

@@ -67,6 +67,15 @@ def test_a_file_is_read_in_lots_that_say_where_they_end(tmp_path: Path, monkeypa
     assert list(lots_of(path, lots[0].end, rows=True)) == lots[1:]
 
 
+def test_a_file_that_ends_before_its_cursor_is_not_taken_for_published(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_text(json.dumps(ROWS[0]))
+    size = path.stat().st_size
+    assert list(lots_of(path, size, rows=True)) == []
+    with pytest.raises(click.UsageError, match="another file's cursor"):
+        list(lots_of(path, size + 1, rows=True))
+
+
 @pytest.mark.parametrize(
     "line", ["nonsense", "[]", '{"id":"e","created_at":1}', '{"id":7,"relayID":"r","created_at":1}']
 )

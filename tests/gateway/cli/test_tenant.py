@@ -42,7 +42,8 @@ def test_tenants_are_told_by_the_server_while_it_runs_and_from_its_data_afterwar
     (tmp_path / "own.toml").write_text(f'data = "{tmp_path / "data"}"\n{config}', "utf-8")
     shown = json.loads(run("show", TAKOS.domain, "--config", str(tmp_path / "own.toml")).output)
     assert (shown["usage"], shown["limits"]) == (running["usage"], running["limits"])
-    assert run("show", "nobody.example", *data).exit_code == 1
+    other = run("show", f"x{TAKOS.domain}", *data)
+    assert (other.exit_code, other.stderr.endswith(f"did you mean {TAKOS.domain!r}?\n")) == (1, True)
 
 
 @pytest.mark.parametrize(("admitted", "last"), [(True, "good"), (False, "not admitted")])

@@ -26,7 +26,7 @@ def run(capsys, monkeypatch):
     return run
 
 
-async def test_a_token_is_issued_refreshed_and_revoked(run):
+async def test_a_token_is_issued_refreshed_and_revoked(run, capsys):
     async with running() as gateway:
         code, issued = await run(gateway, "issue", INTERNAL, "--pubkey", PUBKEY, "--ttl", "60")
         assert (code, issued["sequence"]) == (0, 1)
@@ -37,6 +37,9 @@ async def test_a_token_is_issued_refreshed_and_revoked(run):
         assert await run(gateway, "refresh", INTERNAL, refreshed["token"]) == (1, {"error": "token-revoked"})
         code, again = await run(gateway, "issue", INTERNAL, "--pubkey", PUBKEY)
         assert (code, again["sequence"]) == (0, 3), "our own requests are newer than the revocation"
+        nobody = ["token", "revoke", INTERNAL, "--pubkey", "e2" * 32, "--gateway", gateway.url]
+        assert await trio.to_thread.run_sync(exit_code, nobody) == 0
+        assert capsys.readouterr().err == f"no token was ever issued to {'e2' * 32} on this relay\n"
 
 
 async def test_a_token_for_an_unknown_relay_is_refused(run):

@@ -26,7 +26,8 @@ def test_an_option_wins_over_the_environment_and_a_file_is_stripped(monkeypatch,
 
 def test_another_worker_has_its_own_variable(monkeypatch):
     monkeypatch.setenv("GATEWAY_REGISTRATION_SECRET", "default's")
-    assert find_secret(None, None, "second-one") is None
+    with pytest.raises(click.UsageError, match="GATEWAY_WORKERS_SECOND_ONE_SECRET"):
+        find_secret(None, None, "second-one")
     monkeypatch.setenv("GATEWAY_WORKERS_SECOND_ONE_SECRET", "second's")
     assert find_secret(None, None, "second-one") == "second's"
 
@@ -43,6 +44,15 @@ def test_a_secret_file_that_is_not_there_or_no_text_is_named(monkeypatch, tmp_pa
         monkeypatch.setenv("GATEWAY_REGISTRATION_SECRET_FILE", str(tmp_path / name))
         with pytest.raises(ConfigInvalid, match=name):
             find_secret(None, None, "default")
+
+
+def test_a_secret_that_is_named_and_empty_is_not_none(monkeypatch, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    monkeypatch.setenv("GATEWAY_REGISTRATION_SECRET", "another one")
+    with pytest.raises(click.UsageError, match="empty"):
+        find_secret(None, tmp_path / "empty", "default")
+    with pytest.raises(click.UsageError, match="--secret is empty"):
+        find_secret("", None, "default")
 
 
 def test_two_secrets_are_one_too_many(tmp_path):

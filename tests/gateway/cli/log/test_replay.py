@@ -40,7 +40,14 @@ async def test_replay_shows_the_state_as_it_was(data: Path, at: str, records: in
     assert found["records"] == records
     rows = found["views"]["words"]["tables"]["words"]
     assert sorted(row["word"] for row in rows) == sorted(words)
+    assert result.stderr == ("there is no record 99 yet; this is the state after all 5\n" if at == "99" else "")
     assert all(row["times"] == 1 for row in rows)
+
+
+async def test_a_view_that_is_none_is_told_the_nearest(data: Path) -> None:
+    result = run("replay", "--data", str(data), "--view", "word")
+    assert result.exit_code == 2
+    assert "there is no view 'word'; did you mean 'words'?" in " ".join(result.stderr.split())
 
 
 async def test_a_replay_stops_at_a_kind_that_nobody_knows(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,19 @@
+"""A name that does not exist is answered with those that do."""
+
+import pytest
+
+from gateway.cli.nearest import nearest
+
+KINDS = ("push.settled", "push.accepted", "relay.registered")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "says"),
+    [
+        ("push.setled", KINDS, "did you mean 'push.settled' or 'push.accepted'?"),
+        ("typo", KINDS, "there are push.accepted, push.settled, relay.registered"),
+        ("typo", (), "there is none"),
+    ],
+)
+def test_the_nearest_are_named_or_all_where_none_is_near(name: str, known: tuple[str, ...], says: str) -> None:
+    assert nearest(name, known) == says
