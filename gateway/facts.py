@@ -16,7 +16,7 @@ import msgspec
 
 from eventlog.chronicle import ENTRIES
 from eventlog.record import Draft, Record, bytes_head
-from gateway.limits.views import FACTS_KEPT_MAX, OUTCOMES_KEPT_MAX
+from gateway.limits.views import FACTS_KEPT_MAX, OUTCOMES_KEPT_MAX, SPELLED_KEPT_MAX
 
 SALT_BYTES = 16
 
@@ -422,9 +422,35 @@ def stored_row(record: Record) -> RowStored | None:
 
 
 def row_draft(fact: RowStored, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
-    """Draft a `RowStored` as `draft` does, byte for byte, at half the cost."""
-    payload = salt + cbor2.dumps(msgspec.structs.astuple(fact))
+    """Draft a `RowStored` as `draft` does, byte for byte, at a third of the cost."""
+    created, row = fact.created_at, fact.row
+    payload = b"".join((
+        salt,
+        row_prefix(fact.relay_key, fact.relay_id),
+        b"\x58\x20",
+        fact.row_id,
+        _spelled(fact.row_kind),
+        b"\x1a" + created.to_bytes(4, "big") if 0xFFFF < created <= 0xFFFF_FFFF else cbor2.dumps(created),
+        b"\x58\x20",
+        fact.body_hash,
+        _spelled(fact.is_open),
+        _spelled(fact.writer),
+        bytes_head(len(row)),
+        row,
+    ))  # fmt: skip
     return Draft(RowStored.kind, payload, ts_ns, subject, RowStored.schema)
+
+
+@lru_cache(SPELLED_KEPT_MAX, typed=True)
+def _spelled(value: str | int) -> bytes:
+    """Encode what few values are shared by many facts."""
+    return cbor2.dumps(value)
+
+
+def forget() -> None:
+    """Let go of what is kept of facts that were read and written: some may have been erased."""
+    fact_of.cache_clear()
+    _spelled.cache_clear()
 
 
 def settled_draft(fact: Settled, *, ts_ns: int) -> Draft:
@@ -441,6 +467,7 @@ def _settled_fields(index: int, outcome: str, reason: str) -> bytes:
     return cbor2.dumps(index) + cbor2.dumps(outcome) + cbor2.dumps(reason)
 
 
+@lru_cache(SPELLED_KEPT_MAX)
 def row_prefix(relay_key: str, relay_id: bytes) -> bytes:
     """Give what the payload of a `RowStored` begins with behind its salt, if it is of this relay and relayID.
 

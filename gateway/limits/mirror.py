@@ -42,7 +42,7 @@ PULL_RECORDS = 512
 """Records of the log that a pull looks at before other tasks get a turn: 2 ms."""
 
 SPACES_KEPT_MAX = 65_536
-"""Namespaces of rows whose number is kept in memory; the least recent is looked up again."""
+"""Namespaces of rows whose number is kept in memory; at the limit all are looked up again."""
 
 WRITERS_KEPT_MAX = 65_536
 """Writers whose pseudonym is kept in memory; the least recent is derived again (4 µs)."""

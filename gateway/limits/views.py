@@ -46,5 +46,8 @@ FACTS_KEPT_MAX = 1_024
 """Facts decoded last, about 1 KiB each and 32 MiB if all are webhooks of the largest size: as many as a batch has at a
 thousand deliveries a second. The oldest is decoded again; an erasure lets go of all."""
 
+SPELLED_KEPT_MAX = 1_024
+"""Values that many rows share (kinds, writers, a relay with its relayID) whose bytes are kept, 300 bytes each."""
+
 OUTCOMES_KEPT_MAX = 256
 """Outcomes whose bytes are kept (100 bytes each): "delivered" for each of 64 devices, and the reasons of the others."""

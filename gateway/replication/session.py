@@ -7,7 +7,7 @@ untokened session writes and sees open rows alone. This module must not know soc
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
@@ -98,6 +98,15 @@ class StoreMany:
     entries: tuple[Store | Rejected, ...]
 
 
+class Writing(NamedTuple):
+    """As whom a session writes: a token's subject, or nobody, whose rows are open."""
+
+    subject: str
+    is_open: bool
+    notice: str
+
+
+UNTOKENED = Writing("", OPEN, wire.notice(wire.EVENT_ON_OPEN))
 Comparison = Compare | CompareOn | CompareEnd
 Effect = Store | StoreMany | Search | Drop | Comparison | Renew | Refuse
 
@@ -118,7 +127,8 @@ class Session:
             case wire.Publish():
                 return [self._publish(frame, now_ms)]
             case wire.PublishMany(rows):
-                return [StoreMany(tuple(self._judge(row, now_ms) for row in rows))]
+                writing = self._writing(now_ms)
+                return [StoreMany(tuple([self._judge(row, writing) for row in rows]))]
             case wire.Request():
                 return self._request(frame, now_ms)
             case wire.Close(sub_id):
@@ -179,31 +189,35 @@ class Session:
         return needed and not self.grant.tokened(now_ms)
 
     def _publish(self, frame: wire.Publish, now_ms: int) -> Effect:
-        judged = self._judge(frame, now_ms)
+        judged = self._judge(frame, self._writing(now_ms))
         if isinstance(judged, Store):
             return judged
         notices = [wire.notice(wire.TOKEN_REQUIRED)] if judged.metric == EXPIRED else []
         return Refuse("EVENT", judged.metric, (wire.ok(judged.row_id, False, judged.reason), *notices))
 
-    def _judge(self, frame: wire.Publish | None, now_ms: int) -> Store | Rejected:
+    def _writing(self, now_ms: int) -> Writing | None:
+        """Say as whom rows are written now; None where a token is needed and none is good."""
+        if self._missing_token(now_ms):
+            return None
+        claims = self.grant.claims if self.grant.tokened(now_ms) else None
+        return UNTOKENED if claims is None else Writing(claims.subject, TOKENED, "")
+
+    def _judge(self, frame: wire.Publish | None, writing: Writing | None) -> Store | Rejected:
         """Check one row that is to be stored; None: it was no object."""
         if frame is None:
             return Rejected(None, "invalid-event: not an object", "invalid-event")
-        answer_id = _answer_id(frame.fields)
-        if not frame.fields.get("relayID"):
-            return Rejected(answer_id, "replication-required", "replication-required")
-        if self._missing_token(now_ms):
-            return Rejected(answer_id, "auth-required: the token has expired", EXPIRED)
+        fields = frame.fields
+        if not fields.get("relayID"):
+            return Rejected(_answer_id(fields), "replication-required", "replication-required")
+        if writing is None:
+            return Rejected(_answer_id(fields), "auth-required: the token has expired", EXPIRED)
         try:
-            row = row_of(frame.fields, frame.text)
+            row = row_of(fields, frame.text)
         except RowInvalid as error:
-            return Rejected(answer_id, error.reason, "invalid-event")
+            return Rejected(_answer_id(fields), error.reason, "invalid-event")
         if not self._binding.admits(row.relay_id):
-            return Rejected(answer_id, MISMATCH, "relay-mismatch")
-        claims = self.grant.claims if self.grant.tokened(now_ms) else None
-        if claims is None:
-            return Store(row, "", OPEN, wire.notice(wire.EVENT_ON_OPEN), frame.receipts)
-        return Store(row, claims.subject, TOKENED, "", frame.receipts)
+            return Rejected(row.id, MISMATCH, "relay-mismatch")
+        return Store(row, writing.subject, writing.is_open, writing.notice, frame.receipts)
 
     def _request(self, frame: wire.Request, now_ms: int) -> list[Effect]:
         try:

@@ -25,9 +25,9 @@ from eventlog.disk.log import Log, open_log
 from eventlog.disk.views import open_views
 from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView, disk_refused
+from gateway import facts
 from gateway.config import Config
 from gateway.errors import SocketRefused, Unavailable
-from gateway.facts import fact_of, refuse_unknown
 from gateway.limits.keeping import FAILURE_TOLD_S
 from gateway.limits.serve import CONNECTIONS_SPARE, DESCRIPTORS_SPARE, GC_YOUNG_OBJECTS
 from gateway.nostr.authentication import path_here
@@ -74,7 +74,7 @@ from gateway.views.nonces import NoncesView
 from gateway.views.outbox import OutboxView
 from gateway.views.pushkeys import PushkeysView
 from gateway.views.relays import Registered, RelaysView
-from gateway.views.rows import RowsView
+from gateway.views.rows import RowsView, writer_mark
 from gateway.views.tokens import TokensView
 from gateway.views.usage import UsageView
 
@@ -165,7 +165,8 @@ class Gateway:
         self.push.forget()
         self.nostr.forget()
         pseudonym.cache_clear()
-        fact_of.cache_clear()
+        writer_mark.cache_clear()
+        facts.forget()
         self.relays.handshakes.recheck_all()
 
     async def listen(self) -> str:
@@ -300,7 +301,7 @@ async def run(config: Config, clock: Clock | None = None, read: Callable[[], Con
                 ledger,
                 clock,
                 Path(config.data),
-                judge=refuse_unknown,
+                judge=facts.refuse_unknown,
                 forget=gateway.forget,
                 restate=gateway.nostr.restate,
             )
@@ -343,7 +344,7 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
     with log:
         views: dict[str, TableView] = {}
         try:
-            views = open_views(log, data / "views", VIEWS, refuse_unknown, log_directory=data / "log")
+            views = open_views(log, data / "views", VIEWS, facts.refuse_unknown, log_directory=data / "log")
             yield log, views
         except Corrupt as error:
             raise Unavailable(f"the log is damaged: {error}") from error

@@ -17,7 +17,6 @@ from struct import Struct
 from typing import ClassVar, NamedTuple
 
 import msgspec
-from cachetools import LRUCache
 
 from eventlog.chronicle import Retained
 from eventlog.record import Record
@@ -86,7 +85,7 @@ class RowsView(TableView):
         self._times = SortedRuns(db, "times", Shape(_TIMES.size, _SPACE.size))
         self._ids = SortedRuns(db, "ids", Shape(_IDS.size, MARK_BYTES, hashed=True))
         self._fresh: list[tuple[int, int, RowStored]] = []  # rows of the batch that is being applied
-        self._numbers: LRUCache[tuple[str, bytes, bool], int] = LRUCache(SPACES_KEPT_MAX)
+        self._numbers: dict[tuple[str, bytes, bool], int] = {}  # no LRU: keeping its order would cost every row
 
     def apply(self, records: Sequence[Record], position: int) -> None:
         """Fold the records of interest among ``records``; ``position`` is the seq after the last of them."""
@@ -246,6 +245,8 @@ class RowsView(TableView):
             query = "SELECT space FROM spaces WHERE relay_key = ? AND relay_id = ? AND is_open = ?"
             row = self.db.execute(query, key).fetchone()
             if row is not None:
+                if len(self._numbers) >= SPACES_KEPT_MAX:
+                    self._numbers.clear()
                 found = self._numbers[key] = row[0]
         return found
 

@@ -6,7 +6,7 @@ appends. This module must not know sockets or subscriptions.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -42,10 +42,10 @@ CROWDED = Answer(False, f"blocked: {BODIES_PER_ROW_MAX} differing rows are store
 FAILED = Answer(False, "append-error: the log takes no records now", "append-error")
 
 
-class InFlight(NamedTuple):
-    """A row that was submitted and is not yet in the view."""
+class Flight(NamedTuple):
+    """Rows that were submitted together and are not yet in the view, by their ids."""
 
-    kept: Kept
+    rows: dict[Key, list[Kept]]
     ticket: Ticket
 
 
@@ -54,71 +54,59 @@ class RowIntake:
 
     def __init__(self, clock: Clock, ledger: Ledger, rows: RowsView, key: bytes = b"") -> None:
         self._clock, self._ledger, self._rows, self.key = clock, ledger, rows, key
-        self._in_flight: defaultdict[Key, list[InFlight]] = defaultdict(list)
-        self._submitted: deque[tuple[Key, InFlight]] = deque()  # in the order of the log
+        self._flights: deque[Flight] = deque()  # in the order of the log
+        self._flying: dict[Key, list[Kept]] = {}  # the rows of all of them
 
     async def take(self, relay_key: str, stores: Sequence[Store]) -> list[Answer]:
         """Answer each row. Cancelled: what was submitted may still be stored."""
         try:
             await self._ledger.log.room()
-            answers, awaited = self._decide(relay_key, stores)
-            for ticket in awaited:
+            answers, ticket = self._decide(relay_key, stores)
+            if ticket is not None:
                 await ticket.wait()
         except LogFailed:
             return [FAILED] * len(stores)
         return answers
 
-    def _decide(self, relay_key: str, stores: Sequence[Store]) -> tuple[list[Answer], set[Ticket]]:
-        """Decide and enqueue a batch in one step; the tickets are what its answers depend on."""
-        self._forget_applied()
-        answers: list[Answer] = []
-        awaited: set[Ticket] = set()
-        fresh: dict[Key, list[Kept]] = defaultdict(list)
-        facts: list[RowStored] = []
-        added: list[Kept] = []
+    def _decide(self, relay_key: str, stores: Sequence[Store]) -> tuple[list[Answer], Ticket | None]:
+        """Decide and enqueue a batch in one step; the ticket is what its answers depend on."""
+        self._land()
         made = [stored(each.row, relay_key, each.writer, is_open=each.is_open) for each in stores]
-        standing = self._standing(made)
+        keys = [(fact.relay_key, fact.relay_id, fact.row_id, fact.is_open) for fact in made]
+        standing, flying, fresh = self._standing(keys), self._flying, dict[Key, list[Kept]]()
+        answers, facts, repeated = list[Answer](), list[RowStored](), list[Kept]()
         next_seq = self._ledger.log.next_seq  # of the first new row: nothing comes between this and the submit
-        for store, fact in zip(stores, made, strict=True):
-            key = _key(fact)
+        for store, fact, key in zip(stores, made, keys, strict=True):
             kept = Kept(writer_mark(fact.writer), fact.body_hash[:MARK_BYTES], next_seq + len(facts))
-            flying = self._in_flight.get(key, ())
-            if flying or key in standing or key in fresh:
-                answer = _verdict(store.row, kept, [*standing.get(key, ()), *map(_kept, flying), *fresh.get(key, ())])
-                awaited.update(each.ticket for each in flying)
-            else:
-                answer = _verdict(store.row, kept, ())
+            present: Collection[Kept] = ()
+            if key in flying or key in standing or key in fresh:
+                # Each once: of what is more than a frame, the first part may be in the view while all of it flies.
+                present = dict.fromkeys((*standing.get(key, ()), *flying.get(key, ()), *fresh.get(key, ())))
+                repeated += flying.get(key, ())
+            answer = _verdict(store.row, kept, present)
             answers.append(answer)
             if answer.result == STORED.result:
-                fresh[key].append(kept)
-                added.append(kept)
+                fresh.setdefault(key, []).append(kept)
                 facts.append(fact)
-        if facts:
-            awaited.add(self._submit(facts, added))
-        return answers, awaited
+        return answers, self._submit(facts, fresh, next_seq) if facts else self._ticket_of(repeated)
 
-    def _standing(self, facts: Sequence[RowStored]) -> dict[Key, list[Kept]]:
-        """Look up what is kept under the ids of some rows, those of one namespace together."""
-        if len(facts) == 1:
-            relay_key, relay_id, row_id, is_open = key = _key(facts[0])
-            return {key: self._rows.kept(relay_key, relay_id, row_id, is_open=is_open)}
-        found: dict[Key, list[Kept]] = {}
+    def _standing(self, keys: Sequence[Key]) -> dict[Key, list[Kept]]:
+        """Look up what is kept under some ids, those of one namespace together."""
         spaces: defaultdict[tuple[str, bytes, bool], list[bytes]] = defaultdict(list)
-        for fact in facts:
-            spaces[fact.relay_key, fact.relay_id, fact.is_open].append(fact.row_id)
-        for (relay_key, relay_id, is_open), row_ids in spaces.items():
-            for row_id, kept in self._rows.kept_many(relay_key, relay_id, row_ids, is_open=is_open).items():
-                found[relay_key, relay_id, row_id, is_open] = kept
-        return found
+        for relay_key, relay_id, row_id, is_open in keys:
+            spaces[relay_key, relay_id, is_open].append(row_id)
+        return {
+            (relay_key, relay_id, row_id, is_open): kept
+            for (relay_key, relay_id, is_open), row_ids in spaces.items()
+            for row_id, kept in self._rows.kept_many(relay_key, relay_id, row_ids, is_open=is_open).items()
+        }
 
-    def _submit(self, facts: Sequence[RowStored], added: Sequence[Kept]) -> Ticket:
+    def _submit(self, facts: Sequence[RowStored], fresh: dict[Key, list[Kept]], next_seq: int) -> Ticket:
         first, ticket = self._ledger.submit(self._drafts(facts))
-        assert first == added[0].seq, "nothing came between"
-        for fact, kept in zip(facts, added, strict=True):
-            key = _key(fact)
-            flying = InFlight(kept, ticket)
-            self._in_flight[key].append(flying)
-            self._submitted.append((key, flying))
+        assert first == next_seq, "nothing came between"
+        self._flights.append(Flight(fresh, ticket))
+        for key, kept in fresh.items():
+            self._flying[key] = [*self._flying[key], *kept] if key in self._flying else kept
         return ticket
 
     def _drafts(self, facts: Sequence[RowStored]) -> list[Draft]:
@@ -135,24 +123,24 @@ class RowIntake:
             for at, fact in enumerate(facts)
         ]
 
-    def _forget_applied(self) -> None:
+    def _ticket_of(self, flying: Sequence[Kept]) -> Ticket | None:
+        """Give what says that rows in flight are in the view: they get there in the order of the log."""
+        if not flying:
+            return None
+        last = max(each.seq for each in flying)
+        return next(flight.ticket for flight in self._flights if last < flight.ticket.seq_end)
+
+    def _land(self) -> None:
         """Let go of what the view has meanwhile, or the log failed on; as many are kept as the log's queue holds."""
-        while self._submitted and self._submitted[0][1].ticket.is_settled:
-            key, flying = self._submitted.popleft()
-            self._in_flight[key].remove(flying)
-            if not self._in_flight[key]:
-                del self._in_flight[key]
+        flying = self._flying
+        while self._flights and self._flights[0].ticket.is_settled:
+            for key, landed in self._flights.popleft().rows.items():
+                left = flying.pop(key)[len(landed) :]
+                if left:
+                    flying[key] = left
 
 
-def _key(fact: RowStored) -> Key:
-    return (fact.relay_key, fact.relay_id, fact.row_id, fact.is_open)
-
-
-def _kept(each: InFlight) -> Kept:
-    return each.kept
-
-
-def _verdict(row: Row, kept: Kept, present: Sequence[Kept]) -> Answer:
+def _verdict(row: Row, kept: Kept, present: Collection[Kept]) -> Answer:
     """Decide one row against those under its id: a subject has one body there, and bodies are few."""
     for each in present:
         if kept.body_hash == each.body_hash or kept.writer == each.writer:

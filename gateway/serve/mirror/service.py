@@ -209,6 +209,12 @@ class Replica:
             relay_key = self._session.grant.relay_key
             self._service.refusals.tell(self._socket.peer, what=f"replication {frame}", relay=relay_key, reason=reason)
 
+    def _count_all(self, frame: str, answers: Sequence[Answer], rejected: Iterable[str] = ()) -> None:
+        told = Counter((answer.accepted, answer.result) for answer in answers)
+        told.update((False, metric) for metric in rejected)
+        for (accepted, result), count in told.items():
+            self._count(frame, "accepted" if accepted else "rejected", result, count)
+
     async def _store(self, stores: Sequence[Store]) -> None:
         """Keep rows and answer their OKs together, each behind its notice."""
         if not stores:
@@ -218,8 +224,7 @@ class Replica:
         for store, answer in zip(stores, answers, strict=True):
             texts += [store.notice] if store.notice and answer.accepted else []
             texts.append(wire.ok(store.row.id, answer.accepted, answer.reason, self._receipt(store, answer)))
-        for (accepted, result), count in Counter((answer.accepted, answer.result) for answer in answers).items():
-            self._count("EVENT", "accepted" if accepted else "rejected", result, count)
+        self._count_all("EVENT", answers)
         self._socket.send_many(texts)
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()  # who publishes and never reads the OKs is not read either
@@ -227,29 +232,26 @@ class Replica:
     async def _store_many(self, entries: Sequence[Store | Rejected]) -> None:
         """Keep the rows of one EVENTS and answer them with one OKS, in their order."""
         stores = [entry for entry in entries if isinstance(entry, Store)]
-        answers = iter(await self._service.intake.take(self._session.grant.relay_key, stores))
-        lines: list[Sequence[object]] = []
-        told: Counter[tuple[str, str]] = Counter()
+        answers = await self._service.intake.take(self._session.grant.relay_key, stores)
+        self._count_all("EVENTS", answers, (entry.metric for entry in entries if isinstance(entry, Rejected)))
+        lines, told = list[Sequence[object]](), iter(answers)
         for entry in entries:
             if isinstance(entry, Rejected):
-                told["rejected", entry.metric] += 1
                 lines.append((entry.row_id, False, entry.reason))
                 continue
-            answer = next(answers)
-            told["accepted" if answer.accepted else "rejected", answer.result] += 1
+            answer = next(told)
+            line = (entry.row.id, answer.accepted, "" if answer.result == STORED.result else answer.reason)
             receipt = self._receipt(entry, answer)
-            reason = "" if answer.result == STORED.result else answer.reason
-            lines.append((entry.row.id, answer.accepted, reason, *([] if receipt is None else [receipt])))
-        for (outcome, result), count in told.items():
-            self._count("EVENTS", outcome, result, count)
+            lines.append(line if receipt is None else (*line, receipt))
         self._socket.send(wire.oks(lines))  # no notices: EVENTS are taken on the mirror alone, where all have tokens
         if self._socket.unread_bytes > STORED_BYTES:
             await self._socket.flushed()
 
     def _receipt(self, store: Store, answer: Answer) -> dict[str, object] | None:
         """Say where the row stands, to who asked for it with the frame or for the whole session."""
-        wanted = store.receipts or self._socket.query.get(OPTION) == "true"
-        return receipt(self._service.log, answer.seq) if wanted and answer.accepted and answer.seq is not None else None
+        if not (store.receipts or self._socket.query.get(OPTION) == "true"):
+            return None
+        return receipt(self._service.log, answer.seq) if answer.accepted and answer.seq is not None else None
 
     def _renew(self, token: str) -> None:
         """Carry on with a token of the same subject; with the old one where the new is not good."""
