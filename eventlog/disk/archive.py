@@ -155,7 +155,7 @@ def import_log(directory: str, source: IO[bytes], *, jobs: int, progress: Progre
     Raises Exists, Corrupt (nothing is left but what a next import clears away), Locked or OSError.
     """
     disk = RealDisk()
-    durable.make_directories(disk, directory)
+    durable.make_directories(disk, directory, secret=True)
     lock = disk.lock(join(directory, LOCK_FILE))
     try:
         if LOG_DIRECTORY in disk.entries(directory):

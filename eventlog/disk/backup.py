@@ -195,8 +195,8 @@ def backup(
     Corrupt (the log is damaged) or OSError; the directory is then marked incomplete.
     """
     origin = _same_log(disk, source, target)
-    for directory in (target, join(target, LOG_DIRECTORY)):
-        durable.make_directories(disk, directory)
+    durable.make_directories(disk, target, secret=True)
+    durable.make_directories(disk, join(target, LOG_DIRECTORY))
     _mark(disk, target, origin, complete=False)
     one_try = partial(_tried, disk, source, target, origin, link=link, jobs=jobs, progress=progress, wait=wait)
     copying, checkpoint = _until_whole(one_try, wait)
@@ -390,8 +390,8 @@ def restore(disk: Disk, source: str, target: str, *, keys: str | None = None, jo
         what = "there is no log in it" if report is None else f"{report.findings[0].path}: {report.findings[0].what}"
         raise Refused(f"the backup {source} is not whole: {what}")
     copying = _Copying(disk, source, target, link=False)
-    for directory in (target, join(target, LOG_DIRECTORY)):
-        durable.make_directories(disk, directory)
+    durable.make_directories(disk, target, secret=True)
+    durable.make_directories(disk, join(target, LOG_DIRECTORY))
     durable.make_directories(disk, join(target, KEY_DIRECTORY), secret=True)
     for name in disk.entries(keys):
         path = join(target, KEY_DIRECTORY, name)

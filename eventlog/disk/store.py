@@ -158,8 +158,8 @@ class Store:
 
 
 def open_store(disk: Disk, directory: str, birth: Birth, *, segment_bytes_max: int = SEGMENT_BYTES_MAX) -> Store:
-    """Open the log under ``directory``, or make one; Locked, Corrupt, or OSError."""
-    durable.make_directories(disk, directory)
+    """Open the log under ``directory``, or make one that only its owner may look into; Locked, Corrupt, or OSError."""
+    durable.make_directories(disk, directory, secret=True)
     lock = disk.lock(join(directory, LOCK_FILE))
     try:
         origin, key = _identity(disk, directory, birth)

@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from eventlog.disk.log import Log, open_log
+from eventlog.disk.store import KEY_DIRECTORY, KEY_FILE
 from eventlog.disk.views import open_views
 from eventlog.errors import Corrupt, Locked, LogFailed
 from eventlog.view import TableView, disk_refused
@@ -43,7 +44,7 @@ from gateway.serve.custody.erasing import Erasing
 from gateway.serve.custody.heeding import Heeding
 from gateway.serve.custody.keeping import Keeping
 from gateway.serve.custody.transparency import TransparencyService
-from gateway.serve.keys import with_registration_secret
+from gateway.serve.keys import told_as_made, with_registration_secret
 from gateway.serve.ledger import Ledger
 from gateway.serve.measured import MeasuredDisk
 from gateway.serve.metrics import Metrics
@@ -329,6 +330,8 @@ def operators_door(
 def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log, dict[str, TableView]]]:
     """Open (or make, recover, catch up) log and views under the data directory; blocks. Raises Unavailable."""
     data, limits = Path(config.data), config.log
+    key = data / KEY_DIRECTORY / KEY_FILE
+    is_new = not key.exists()
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = open_log(
@@ -341,6 +344,8 @@ def opened(config: Config, clock: Clock, metrics: Metrics) -> Iterator[tuple[Log
         )
     except (Locked, Corrupt, OSError) as error:
         raise Unavailable(f"the log cannot be opened: {error}") from error
+    if is_new:
+        told_as_made(key)
     with log:
         views: dict[str, TableView] = {}
         try:

@@ -27,13 +27,18 @@ def stored_key(directory: Path, name: str, clock: Clock, *, is_told: bool = True
         if not path.exists():
             _make(path, clock.random_bytes(KEY_BYTES).hex())
             if is_told:
-                structlog.get_logger().warning("made a secret", path=str(path))
+                told_as_made(path)
         text = path.read_text("utf-8").strip()
     except OSError as error:
         raise Unavailable(f"the key {path} cannot be read or made: {error.strerror}") from error
     if not text:
         raise Unavailable(f"the key {path} is empty: remove it to have a new one made, or restore it")
     return text
+
+
+def told_as_made(path: Path) -> None:
+    """Say that a secret was made, and where: there is no other copy of it."""
+    structlog.get_logger().warning("made a secret", path=str(path))
 
 
 def with_registration_secret(config: Config, clock: Clock) -> Config:
@@ -46,7 +51,8 @@ def with_registration_secret(config: Config, clock: Clock) -> Config:
 
 def _make(path: Path, text: str) -> None:
     """Write under another name, sync, rename, sync the directory: a crash leaves a whole key or none."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (path.parent.parent, path.parent):  # nobody else reads the log either, whose name may come later
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

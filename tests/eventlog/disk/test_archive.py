@@ -56,6 +56,7 @@ async def test_what_comes_out_is_bit_for_bit_what_went_in(data: Path, tmp_path: 
     assert (manifest.first_seq, manifest.end_seq) == (0, 600)
     assert audit(target).root == audit(data).root
     assert (target / "keys" / "log.pem").stat().st_mode & 0o777 == 0o600
+    assert target.stat().st_mode & 0o777 == 0o700
     async with running(open_log(target, FakeClock())) as log:
         assert await log.append_many([draft(1)]) == 600
     assert exported(data, with_keys=True) == content  # nothing in it but the log: no times, no owners

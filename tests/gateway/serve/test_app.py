@@ -292,7 +292,8 @@ def test_a_restart_finds_what_was_there(tmp_path: Path) -> None:
         assert server.process.wait(10) == 0
         keys = {path.name: path.read_bytes() for path in (server.data / "keys").iterdir()}
         assert {path.stat().st_mode & 0o777 for path in (server.data / "keys").iterdir()} == {0o600}
-    assert any("made a secret" in line for line in server.lines)
+    said = {Path(told["path"]).name for told in map(json.loads, server.lines) if told["event"] == "made a secret"}
+    assert said == set(keys)
     assert not any(secret.decode().strip() in line for secret in keys.values() for line in server.lines)
     assert all(json.loads(line)["event"] for line in server.lines)
     with process(tmp_path) as server:
