@@ -14,4 +14,4 @@ def nearest(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, n=NEAR_MAX)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"there are {', '.join(sorted(known))}" if known else "there is none"
+    return f"known: {', '.join(sorted(known)) or 'none'}"

@@ -25,6 +25,13 @@ TYPE = {"Content-Type": "application/json"}
 Command = Callable[..., None]
 
 ON_TARGETS = "What the device is called there: FCM's token or installation id, a subscription as JSON, a URL."
+of_a_kind = click.option(
+    "--target-kind",
+    type=click.Choice(TARGET_KINDS),
+    default="token",
+    show_default=True,
+    help="What --token is: FCM's (token, fid), a browser's (webpush), an endpoint (unifiedpush), Apple's (apns).",
+)
 
 
 @click.group()
@@ -68,7 +75,7 @@ def signing(wrapped: Command) -> Command:
 @click.option("--token", required=True, help=ON_TARGETS)
 @click.option("--platform", default="unknown", show_default=True, help="ios, android, web or unknown.")
 @click.option("--app-id", default="", help="The app, where the gateway serves several.")
-@click.option("--target-kind", type=click.Choice(TARGET_KINDS), default="token", show_default=True)
+@of_a_kind
 def register(
     *, key_path: Path, instance: str, gateway: str, user: str, token: str, platform: str, app_id: str, target_kind: str
 ) -> None:
@@ -88,7 +95,7 @@ def register(
 @command.command()
 @common
 @click.option("--token", required=True, help=ON_TARGETS)
-@click.option("--target-kind", type=click.Choice(TARGET_KINDS), default="token", show_default=True)
+@of_a_kind
 def deregister(*, key_path: Path, instance: str, gateway: str, user: str, token: str, target_kind: str) -> None:
     """Deregister a device.
 

@@ -66,7 +66,7 @@ def list_tenants(data: Path, config: Path | None, as_json: bool) -> None:
     told = _tenants(data, config)
     click.echo(json.dumps(told) if as_json else table(told))
     if not told:
-        click.echo("no instance has registered a device or sent anything yet", err=True)
+        click.echo("nobody has registered a device or sent anything yet", err=True)
 
 
 @command.command()

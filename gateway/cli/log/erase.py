@@ -18,16 +18,17 @@ from eventlog.disk.durable import RealDisk
 from eventlog.disk.store import read_origin
 from eventlog.errors import Locked
 from gateway.cli.log.opening import DATA, no_log
+from gateway.cli.log.opening import opened as opened_to_read
 from gateway.config import Config
 from gateway.errors import Unavailable
-from gateway.facts import refuse_unknown
+from gateway.facts import fact_of, refuse_unknown
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
 from gateway.serve.custody.control import SOCKET, UNAVAILABLE, ControlRefused, ask
 from gateway.serve.custody.erasing import Asked, Done, Erasing
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
-from gateway.views.subjects import NostrKey, Subject, SubjectUnclear, described, subject_of, words
+from gateway.views.subjects import PUSH_KINDS, NostrKey, Subject, SubjectUnclear, User, described, subject_of, words
 
 
 @click.command()
@@ -75,7 +76,23 @@ def erase(data: Path, *, text: str, by: str, reason: str, only_deleted: bool, dr
     found = trio.run(partial(carried_out, data, text, subject, Asked(by, reason, dry_run)))
     click.echo(json.dumps(found) if as_json else told(found, dry_run=dry_run))
     if not found["records"]:
-        click.echo("nothing in the log is about this subject, or nothing is any more", err=True)
+        click.echo(
+            f"nothing in the log is about this subject any more, or ever was{_elsewhere(data, subject)}", err=True
+        )
+
+
+def _elsewhere(data: Path, subject: Subject) -> str:
+    """Name the tenants that know a user's id: one that has a slug is called by it, and not by its domain."""
+    if not isinstance(subject, User):
+        return ""
+    word, tenants = subject.user.encode(), set[str]()
+    with opened_to_read(data) as (_, segments):
+        for records in segments.pieces(segments.first_seq, segments.end_seq):
+            told = [one for one in records if one.kind in PUSH_KINDS and word in (one.payload or b"")]
+            facts = [fact for fact in map(fact_of, told) if getattr(fact, "user", None) == subject.user]
+            tenants.update(getattr(fact, "tenant", "") for fact in facts)
+    known = ", ".join(sorted(tenants - {subject.tenant}))
+    return f"; this user id is known of: {known}" if known else ""
 
 
 def refuse_names(subject: Subject, by: str, reason: str) -> None:

@@ -101,7 +101,7 @@ def _filter(
     try:
         who = None if subject is None else bytes.fromhex(subject)
     except ValueError as error:
-        raise click.BadParameter("--subject is hex, two digits a byte") from error
+        raise click.BadParameter("it is hex, two digits a byte", param_hint="--subject") from error
     exact = {kind for kind in kinds if not kind.endswith(".")}
     families = tuple(kind for kind in kinds if kind.endswith("."))
 

@@ -19,7 +19,7 @@ def test_a_list_imports_nothing() -> None:
     assert "calendar_of_nobody" not in sys.modules
 
 
-@pytest.mark.parametrize(("word", "says"), [("calender", "did you mean 'calendar'?"), ("zebra", "there are calendar")])
+@pytest.mark.parametrize(("word", "says"), [("calender", "did you mean 'calendar'?"), ("zebra", "known: calendar")])
 def test_an_unknown_command_is_told_the_nearest(word: str, says: str) -> None:
     result = CliRunner().invoke(group, [word])
     assert result.exit_code == 2

@@ -11,8 +11,8 @@ KINDS = ("push.settled", "push.accepted", "relay.registered")
     ("name", "known", "says"),
     [
         ("push.setled", KINDS, "did you mean 'push.settled' or 'push.accepted'?"),
-        ("typo", KINDS, "there are push.accepted, push.settled, relay.registered"),
-        ("typo", (), "there is none"),
+        ("typo", KINDS, "known: push.accepted, push.settled, relay.registered"),
+        ("typo", (), "known: none"),
     ],
 )
 def test_the_nearest_are_named_or_all_where_none_is_near(name: str, known: tuple[str, ...], says: str) -> None:

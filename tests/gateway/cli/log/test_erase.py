@@ -4,12 +4,17 @@ from pathlib import Path
 
 import click
 import pytest
+import trio
 
+from eventlog.disk.log import open_log
 from gateway.cli.log.erase import refuse_names, told
 from gateway.errors import Unavailable
+from gateway.facts import Registered, draft
 from gateway.nostr.key import npub
 from gateway.views.subjects import NostrKey, PushToken, Subject, User
-from tests.gateway.cli.log.calls import run
+from tests.eventlog.logs import running
+from tests.fakes import FakeClock
+from tests.gateway.cli.log.calls import AT, run
 
 KEY = "ab" * 32
 
@@ -40,6 +45,16 @@ def test_where_there_is_no_log_none_is_made(tmp_path: Path) -> None:
     result = run("erase", "--data", str(tmp_path), "--subject", "token:x", "--by", "me")
     assert isinstance(result.exception, Unavailable)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_user_who_is_not_there_is_told_where_the_same_id_is(data: Path) -> None:
+    fact = Registered("slug", "alice", "tok-1", "token", "ios", "", 1, 2, "nonce", 64, b"", "", b"{}")
+    async with running(open_log(data, FakeClock())) as log:
+        await log.append_many([draft(fact, ts_ns=AT, salt=b"s" * 16)])
+    for subject, more in (("user:takos.example/alice", "; this user id is known of: slug"), ("token:tok-2", "")):
+        result = await trio.to_thread.run_sync(run, "erase", "--data", str(data), "--subject", subject, "--by", "me")
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "erased: 0 records")
+        assert result.stderr == f"nothing in the log is about this subject any more, or ever was{more}\n"
 
 
 @pytest.mark.parametrize(
