@@ -51,8 +51,11 @@ def with_registration_secret(config: Config, clock: Clock) -> Config:
 
 def _make(path: Path, text: str) -> None:
     """Write under another name, sync, rename, sync the directory: a crash leaves a whole key or none."""
-    for directory in (path.parent.parent, path.parent):  # nobody else reads the log either, whose name may come later
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for private in (
+        path.parent.parent,
+        path.parent,
+    ):  # the log comes into the first of them, and is nobody else's either
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
