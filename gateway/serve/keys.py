@@ -51,10 +51,7 @@ def with_registration_secret(config: Config, clock: Clock) -> Config:
 
 def _make(path: Path, text: str) -> None:
     """Write under another name, sync, rename, sync the directory: a crash leaves a whole key or none."""
-    for private in (
-        path.parent.parent,
-        path.parent,
-    ):  # the log comes into the first of them, and is nobody else's either
+    for private in (path.parent.parent, path.parent):  # the log comes into the first: nobody else's either
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
