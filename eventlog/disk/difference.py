@@ -3,8 +3,8 @@
 Most of it is not read. A tree's root at a size stands for every record before it, so the last place where two logs
 agree is found by bisecting over what they both say of sizes: the frontiers at which segments begin, then the roots in
 the heads of frames; only between the last common size with one root and the next with two are records compared.
-Payloads are under no root; where both have a frame alike but for its CRC, one of them was erased.
-Roots are believed here as they stand: whether a log's records are those that its roots say is for an audit to find.
+Payloads are under no root; where both have a frame alike but for its CRC, one was erased, or is not what its root says.
+Roots and CRCs are believed here as they stand: whether a log's bytes are what they say is for an audit to find.
 """
 
 from bisect import bisect_right
@@ -14,6 +14,7 @@ from os.path import isdir, join
 from typing import cast
 
 import msgspec
+from msgspec import structs
 
 from eventlog import frame as frames
 from eventlog.checkpoint import verifier_key
@@ -112,7 +113,7 @@ def differences(a: Side, b: Side, records_max: int) -> Iterator[Difference]:
         yield OtherBeginning(a.first_seq, b.first_seq)
     start, stop = max(a.first_seq, b.first_seq), min(a.end_seq, b.end_seq)
     parted = _parted(a, b, start, stop) if start < stop else None
-    yield from _erased(a, b, start, stop if parted is None else parted)
+    yield from _unlike(a, b, start, stop if parted is None else parted, max(records_max, 1))
     if parted is not None:
         yield Parted(parted)
         yield from _changed(a, b, parted, records_max)
@@ -157,16 +158,27 @@ def _ends(side: Side, start: int, stop: int) -> set[int]:
     return {end for end in ends if start < end <= stop}
 
 
-def _erased(a: Side, b: Side, start: int, stop: int) -> Iterator[Erased]:
-    """Compare payloads where frames are not alike; most are, and then only their heads are read."""
+def _unlike(a: Side, b: Side, start: int, stop: int, records_max: int) -> Iterator[Erased | Changed]:
+    """Compare records where frames are not alike; most are, and then only their heads are read.
+
+    Under one root two records that both have a payload are the same, or somebody set a CRC right.
+    """
+    told = 0
     alike = {place.first_seq: (place.count, _head(b, file, place)) for file, place in _places(b, start, stop)}
     for file, place in _places(a, start, stop):
         if alike.get(place.first_seq) == (place.count, _head(a, file, place)):
             continue
         low, high = max(place.first_seq, start), min(place.first_seq + place.count, stop)
         for one, two in zip(_records(a, low, high), _records(b, low, high), strict=True):
-            if (one.payload is None) != (two.payload is None):
+            if (one.payload is None) != (two.payload is None) and _leaf(one) == _leaf(two):
                 yield Erased(one.seq, one.kind, "a" if one.payload is None else "b")
+            elif one != two and told < records_max:
+                told += 1
+                yield Changed(one.seq, one, two)
+
+
+def _leaf(record: Record) -> Record:
+    return structs.replace(record, payload=None)
 
 
 def _head(side: Side, file: SegmentFile, place: Place) -> tuple[int, int]:

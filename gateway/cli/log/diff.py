@@ -22,7 +22,8 @@ def diff(a: Path, b: Path, limit: int) -> None:
     """Print where two copies of a log part and what differs, as JSON, one a line.
 
     Each is a data directory or an exported file. Nothing printed and exit code 0: they are the same, record
-    by record. Exit code 1: they differ; one that only goes on where the other ends is "longer".
+    by record, as far as their roots and checksums say; whether those are right `log verify` says of each.
+    Exit code 1: they differ; one that only goes on where the other ends is "longer".
 
     \b
     Examples:

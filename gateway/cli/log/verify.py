@@ -163,7 +163,7 @@ def _tell(report: Report, refused: list[Finding], level: str) -> None:
         click.echo(f"damaged: {finding.path}: byte {finding.offset}: {finding.what}")
     for note in report.notes:
         click.echo(f"note: {note.path}: {note.what}")
-    if report.torn_bytes:
+    if report.torn_bytes and not findings:  # beside damage it is what could not be read for it
         click.echo(f"behind the last frame: {report.torn_bytes} bytes (a commit in flight, or cut off by a crash)")
     if findings:
         raise SystemExit(CHECK_FAILED)

@@ -22,7 +22,7 @@ from eventlog.disk.difference import (
 from eventlog.disk.log import open_log
 from eventlog.record import Draft
 from tests.eventlog.logs import draft, running
-from tests.eventlog.tampering import files, forge, nulled
+from tests.eventlog.tampering import files, forge, nulled, swapped
 from tests.fakes import FakeClock
 
 
@@ -101,6 +101,18 @@ async def test_an_erased_payload_and_a_beginning_that_is_gone_are_told(tmp_path:
     assert found(b, a) == [Erased(30, "thing.happened", "a")]
     files(b)[0].unlink()
     assert found(a, b) == [OtherBeginning(0, 20), Erased(30, "thing.happened", "b")]
+
+
+async def test_a_record_that_was_changed_under_the_same_root_is_told(tmp_path: Path) -> None:
+    a = await made(tmp_path / "a", hundred())
+    b = Path(shutil.copytree(a, tmp_path / "b"))
+    path = files(b)[1]
+    path.write_bytes(forge(path.read_bytes(), swapped, fix_root=False))
+    for limit in (0, 1):
+        [one] = found(a, b, limit)
+        assert isinstance(one, Changed)
+        assert (one.seq, one.a and one.a.payload) == (30, draft(30).payload)
+    assert [one.seq for one in found(b, a, 9) if isinstance(one, Changed)] == [30, 31]
 
 
 async def test_another_log_is_called_so(tmp_path: Path) -> None:

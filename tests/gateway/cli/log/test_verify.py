@@ -25,6 +25,7 @@ async def test_verify_says_ok_and_on_damage_exits_1_with_file_and_byte(data: Pat
     result = run("verify", "--data", str(data))
     assert result.exit_code == 1
     assert result.stdout.startswith(f"damaged: {path}: byte ")
+    assert "behind the last frame" not in result.stdout, "what follows damage is no commit in flight"
 
 
 async def test_verify_and_show_work_while_a_log_is_open(data: Path) -> None:
