@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.worker import Gateway, find_secret, options, relay_path
+from gateway.replication.path import HEX_64
 
 
 @click.group()
@@ -72,6 +73,11 @@ def register(
     at = Gateway(gateway, find_secret(secret, secret_file, worker))
     payload = {"relayKey": relay_key, **at.once(), "peers": list(peers), "metadata": fields}
     at.post("/api/relays", "registration", payload)
+    for peer in peers:
+        if not peer.startswith(("ws://", "wss://")) and not HEX_64.fullmatch(peer):
+            click.echo(
+                f"{peer} is no ws:// or wss:// URL and no key of 64 digits: it is kept, and never asked", err=True
+            )
 
 
 @command.command("list")

@@ -46,6 +46,14 @@ async def test_a_relay_is_registered_shown_listed_and_taken_away(run, monkeypatc
         assert (await run(gateway, "unregister", KEY))[0] == 1
 
 
+async def test_a_peer_that_nobody_can_ask_is_said(run, capsys):
+    async with running() as gateway:
+        peers = ["--peer", "wss://peer.example", "--peer", KEY, "--peer", "https://peer.example"]
+        words = ["relay", "register", KEY, *peers, "--gateway", gateway.url]
+        assert await trio.to_thread.run_sync(exit_code, words) == 0
+        assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["https://peer.example"]
+
+
 async def test_a_refusal_is_exit_code_1_and_the_answer_is_printed(run, monkeypatch):
     async with running() as gateway:
         code, answer = await run(gateway, "register", "not-hex")
