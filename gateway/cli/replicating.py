@@ -116,7 +116,8 @@ class Relay:
             given = await renewing.token()
             return with_token(where.mirror, given.for_mirror) if is_mirror else with_token(where.normal, given.token)
 
-        return Side(name, url, is_mirror, keep=renewing.keep if is_mirror else None)
+        keep = renewing.keep if is_mirror else None
+        return Side(name, url, is_mirror, keep=keep, renews=self._token is None)
 
     async def _granted(self) -> Granted:
         """Give a token; the one of the options as often as it is asked for: whether it has ended the relay knows."""

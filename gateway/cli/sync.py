@@ -86,6 +86,8 @@ def sync(
     run(partial(_sync, pairs, tally, direction, identity, once=once))
     if tally.missing:
         say(f"{tally.missing} that were told of were not given: deleted meanwhile, or not for us")
+    if tally.dropped:
+        say(f"{tally.dropped} that were accepted are not there: deleted or replaced meanwhile, or more than it keeps")
     if once and tally.refused:
         raise SystemExit(CHECK_FAILED)
 

@@ -52,7 +52,8 @@ class Pages:
         return {**self._filter, **place, "limit": PAGE_EVENTS}
 
     def take(self, events: Sequence[Event]) -> list[Any]:
-        """Take a page; give what of it is new, the newest first."""
+        """Take a page; give what of it is new, the newest first. A page of nothing that was asked for is the last."""
+        events = [one for one in events if self._until is None or one.created_at <= self._until]
         new = sorted((one for one in events if one.id not in self._edge), key=lambda one: (-one.created_at, one.id))
         if self._left is not None:
             new = new[: self._left]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
+from gateway.client.behaviour import TOKEN_REFUSED
 from gateway.client.bulk import Bulk, open_bulk
 from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.proving import REQUIRED, RESTRICTED, Identity, Proving
@@ -53,6 +54,15 @@ class TooLarge(Exception):
     """The relay does not compare so many events at once."""
 
 
+TOO_LARGE_PREFIXES, TOO_LARGE_WORDS = ("blocked:", "rate-limited:"), ("many", "more than", "big")
+"""How relays say that: ``blocked: this query is too big`` in NIP-77, ``too many query results`` in strfry,
+``rate-limited: too many negentropy items`` in nostr-sdk's relay, ``blocked: more than 50000 match`` in ours."""
+TOO_MANY_OPEN = "subscriptions"
+"""In nostr-sdk's words for too many comparisons at once."""
+
+
+Answers = Mapping[str, tuple[bool, str]]
+"""By an event's id: whether it was accepted, and the relay's words."""
 Take = Callable[[Stored | None, str | None], None]
 """Hears of an event, and of the cursor behind it where the mirror tells one; of a cursor alone at the end of what is
 stored."""
@@ -94,6 +104,7 @@ class Comparison:
         self.news = trio.Event()
         self.answer: bytes | None = None
         self.failure: Exception | None = None
+        self.is_open = False
         self.begun = False
 
     async def ask(self, message: bytes) -> bytes:
@@ -106,6 +117,7 @@ class Comparison:
         self.news, self.answer, self.failure = trio.Event(), None, None
         frame = ["NEG-MSG", self.name] if self.begun else ["NEG-OPEN", self.name, self._filter]
         self._station.say([*frame, message.hex()])
+        self.is_open = True
         with trio.move_on_after(SYNC_ANSWER_S_MAX if self.begun else SYNC_SUPPORT_S_MAX) as scope:
             await self.news.wait()
         if scope.cancelled_caught and not self.begun:
@@ -122,8 +134,11 @@ class Comparison:
 
     def fail(self, reason: str) -> None:
         """Hear that the relay ends it."""
-        too_large = reason.startswith("blocked:") and any(word in reason for word in ("many", "more than", "big"))
-        kind = TooLarge if too_large else RequestRefused if self.begun else NoComparison
+        self.is_open = False
+        too_large = reason.startswith(TOO_LARGE_PREFIXES) and any(word in reason for word in TOO_LARGE_WORDS)
+        kind: type[Exception] = RequestRefused if self.begun else NoComparison
+        if too_large and TOO_MANY_OPEN not in reason:
+            kind = TooLarge
         if reason.startswith((REQUIRED, RESTRICTED)):
             kind = RequestRefused
         self.failure = kind(reason)
@@ -133,8 +148,8 @@ class Comparison:
 class Station:
     """An open connection to one relay; see `open_station`."""
 
-    def __init__(self, bulk: Bulk, proving: Proving, *, is_mirror: bool) -> None:
-        self._bulk, self._proving, self.is_mirror = bulk, proving, is_mirror
+    def __init__(self, bulk: Bulk, proving: Proving, *, is_mirror: bool, renews: bool) -> None:
+        self._bulk, self._proving, self.is_mirror, self._renews = bulk, proving, is_mirror, renews
         self._proof_news = trio.Event()
         self._asked: dict[str, _Asked] = {}
         self._comparisons: dict[str, Comparison] = {}
@@ -213,16 +228,19 @@ class Station:
         self.say(["REQ", name, {**asked, **fast}])
         return _Open(self, name, self._asked)
 
-    async def publish(self, events: Sequence[Stored]) -> dict[str, str]:
+    async def publish(
+        self, events: Sequence[Stored], settled: Callable[[Answers], None] = lambda _: None
+    ) -> dict[str, str]:
         """Have events stored; the refused ones' ids with the reasons. Waits while it is too fast for the relay.
 
-        Raises KeyWanted or RequestRefused where the relay takes nothing before a key is proved, and none is.
+        ``settled`` hears once of each that is answered for good, also of those before a cut. Raises KeyWanted or
+        RequestRefused where the relay takes nothing before a key is proved, and none is.
         """
         refused: dict[str, str] = {}
         pause_s, pauses, is_proved = SYNC_PAUSE_S, 0, False
         while events:
             taken = self._proving.taken
-            answers = await self._publish(events)
+            answers = await self._publish(events, settled)
             turned_down = {name: reason for name, (accepted, reason) in answers.items() if not accepted}
             slow = {name for name, reason in turned_down.items() if reason.startswith(LIMITED)}
             if pauses == SYNC_PAUSES_MAX:
@@ -232,6 +250,7 @@ class Station:
                 again |= {name for name, reason in turned_down.items() if reason.startswith((REQUIRED, RESTRICTED))}
             refused |= {name: reason for name, reason in turned_down.items() if name not in again}
             events = [one for one in events if one.id in again]
+            settled({name: answer for name, answer in answers.items() if name not in again} if again else answers)
             if slow:
                 await trio.sleep(pause_s)
                 pause_s, pauses = min(2 * pause_s, SYNC_PAUSE_S_MAX), pauses + 1
@@ -292,7 +311,7 @@ class Station:
                 while self._proving.is_under_way:
                     await self._proof_news.wait()
 
-    async def _publish(self, events: Sequence[Stored]) -> dict[str, tuple[bool, str]]:
+    async def _publish(self, events: Sequence[Stored], settled: Callable[[Answers], None]) -> Answers:
         one = _Published(events, {event.id for event in events})
         for event in events:
             self._published[event.id].append(one)
@@ -303,6 +322,8 @@ class Station:
         finally:
             for name in one.left:
                 self._forget(name, one)
+            if one.left:
+                settled({name: answer for name, answer in one.answers.items() if _is_for_good(*answer)})
         if one.left:
             raise LineLost(NO_CLOSE, f"no answer to {len(one.left)} of {len(events)} events")
         return one.answers
@@ -331,18 +352,26 @@ class Station:
             yield one
         finally:
             del self._comparisons[name]
-            if one.begun:
+            if one.is_open:  # also where its answer was not waited for, since the other relay refused
                 self.say(["NEG-CLOSE", name])
 
     # -- what comes ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Read for ever. Raises LineLost."""
+        """Read for ever. Raises LineLost; RequestRefused where the token has ended and there is no other."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._bulk.write)
             while True:
-                for message in await self._bulk.receive():
+                for message in await self._messages():
                     self._hear(message)
+
+    async def _messages(self) -> list[bytes]:
+        try:
+            return await self._bulk.receive()
+        except LineLost as lost:
+            if lost.code == TOKEN_REFUSED and not self._renews:
+                raise RequestRefused(str(lost)) from None
+            raise
 
     def _hear(self, message: bytes) -> None:
         try:
@@ -446,6 +475,10 @@ class _Open:
             self._station.say(["CLOSE", self._name])
 
 
+def _is_for_good(accepted: bool, reason: str) -> bool:
+    return accepted or not reason.startswith((LIMITED, REQUIRED, RESTRICTED))
+
+
 def _cursor_of(tail: Sequence[Any]) -> str | None:
     cursor = tail[0].get("cursor") if tail and isinstance(tail[0], dict) else None
     return cursor if isinstance(cursor, str) else None
@@ -453,14 +486,20 @@ def _cursor_of(tail: Sequence[Any]) -> str | None:
 
 @asynccontextmanager
 async def open_station(
-    url: str, *, is_mirror: bool = False, identity: Identity | None = None, keep: Keep | None = None
+    url: str,
+    *,
+    is_mirror: bool = False,
+    identity: Identity | None = None,
+    keep: Keep | None = None,
+    renews: bool = False,
 ) -> AsyncIterator[Station]:
     """Connect to a relay, and prove a key to it when it asks. Raises LineLost, also when the connection ends within.
 
-    ``keep`` runs beside the block, and ends with it.
+    ``keep`` runs beside the block, and ends with it. Unless the next URL ``renews`` its token, one that is refused is a
+    RequestRefused: another connection would be told the same.
     """
     async with open_bulk(url) as bulk:
-        station = Station(bulk, Proving(identity, url), is_mirror=is_mirror)
+        station = Station(bulk, Proving(identity, url), is_mirror=is_mirror, renews=renews)
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:

@@ -6,8 +6,10 @@ what it has. Invariants: both are followed before anything is compared, so nothi
 more than it holds a bound of. This module must not know commands.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,8 +21,9 @@ from gateway.client.line import NO_CLOSE, LineLost
 from gateway.client.mediation import Mediator
 from gateway.client.paging import Pages
 from gateway.client.proving import Identity
-from gateway.client.standing import Standing
+from gateway.client.standing import Standing, Sweep
 from gateway.client.station import (
+    Answers,
     Comparison,
     Keep,
     NoComparison,
@@ -47,7 +50,7 @@ Teller = Callable[[str], None]
 
 @dataclass
 class Tally:
-    """What was carried so far; ``missing``: told in a comparison and then not given.
+    """What was carried so far; ``missing``: told of, and then not given; ``dropped``: accepted, and then missing.
 
     ``refused`` is without what is ``superseded``: refused since it was deleted there, or replaced by a newer version.
     """
@@ -57,6 +60,7 @@ class Tally:
     refused: int = 0
     superseded: int = 0
     missing: int = 0
+    dropped: int = 0
     rounds: int = 0
     changed: Callable[[], None] = field(default=lambda: None, repr=False)
 
@@ -86,6 +90,7 @@ class Side:
     """One of the two relays: how to get its URL anew (with a fresh token, where it needs one), and what it is.
 
     ``identity``: a key that is proved where it is asked for. ``keep``: has an open connection's token renewed.
+    ``renews``: whether the URL has another token each time.
     """
 
     name: str
@@ -93,10 +98,13 @@ class Side:
     is_mirror: bool = False
     identity: Identity | None = None
     keep: Keep | None = None
+    renews: bool = False
 
     async def open(self) -> AbstractAsyncContextManager[Station]:
         """Connect; as `open_station`."""
-        return open_station(await self.url(), is_mirror=self.is_mirror, identity=self.identity, keep=self.keep)
+        return open_station(
+            await self.url(), is_mirror=self.is_mirror, identity=self.identity, keep=self.keep, renews=self.renews
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,39 +149,51 @@ class _Way:
                 nursery.start_soon(self._errand, self._taken.clone())
 
     async def _errand(self, lots: trio.MemoryReceiveChannel[list[bytes]]) -> None:
+        carried = self._sync.standing.carried
         async with lots:
             async for lot in lots:
-                left = {one.hex() for one in lot}
-                while left and (found := await self._source.fetch({**self._sync.place, "ids": sorted(left)})):
+                names = [one.hex() for one in lot]
+                self._sync.tally.dropped += sum(map(carried.is_dropped, names))
+                left = {name for name in names if not carried.is_answered(name)}
+                while left and (found := await self._fetch(left)):
                     left -= {one.id for one in found}
                     await self.carry(found)
                 self._sync.tally.missing += len(left)
 
+    async def _fetch(self, names: set[str]) -> list[Stored]:
+        found = await self._source.fetch({**self._sync.place, "ids": sorted(names)})
+        return [one for one in found if one.id in names]
+
     async def carry(self, events: Sequence[Stored]) -> None:
-        """Publish events at the other relay, and count."""
-        if not events:
+        """Publish events at the other relay, and count; not those that it answered before a cut."""
+        carried = self._sync.standing.carried
+        new = [one for one in events if not carried.is_answered(one.id)]
+        if not new:
             return
-        sync, tally, recent = self._sync, self._sync.tally, self._sync.standing.recent
-        for one in events:
-            recent[one.id] = True  # before it is sent: the echo may come ahead of the answer
+        names = [one.id for one in new]
+        carried.send(names)
         try:
-            refused = await self._target.publish(events)
+            await self._target.publish(new, self._settled)
         except BaseException:
-            for one in events:
-                recent.pop(one.id, None)  # it may not be there: when it comes again it is no echo
+            carried.lose(names)
             raise
-        for reason in refused.values():
-            tally.refuse(reason)
-        carried = len(events) - len(refused)
-        tally.down += carried if self._is_down else 0
-        tally.up += 0 if self._is_down else carried
+
+    def _settled(self, answers: Answers) -> None:
+        """Count what is answered for good."""
+        sync, tally = self._sync, self._sync.tally
+        sync.standing.carried.answer(answers)
+        refused = {name: reason for name, (accepted, reason) in answers.items() if not accepted}
         for name, reason in refused.items():
+            tally.refuse(reason)
             sync.tell(f"{'ours' if self._is_down else 'theirs'} refuses {name}: {reason}")
+        count = len(answers) - len(refused)
+        tally.down += count if self._is_down else 0
+        tally.up += 0 if self._is_down else count
         tally.changed()
 
     def heard(self, event: Stored | None, cursor: str | None) -> None:
         """Take a live event of the source, unless it is the echo of one that was carried there."""
-        news = None if event is None or event.id in self._sync.standing.recent else event
+        news = None if event is None or event.id in self._sync.standing.carried else event
         if news is None and cursor is None:
             return
         try:
@@ -196,7 +216,7 @@ class _Way:
 
     async def _follow(self, nursery: trio.Nursery) -> bool:
         standing, asked = self._sync.standing, self._sync.asked
-        cursor = standing.cursors.get(self._name) if standing.was_level else None
+        cursor = standing.follows(self._name)
         if cursor is not None:
             try:
                 await nursery.start(self._source.follow, asked, self.heard, cursor)
@@ -207,6 +227,22 @@ class _Way:
                 return True
         await nursery.start(self._source.follow, asked, self.heard)
         return False
+
+    async def read(self, sweep: Sweep) -> None:
+        """Carry everything, page by page; the next page is asked for while the last is published."""
+        begin = sweep.read.get(self._name)
+        paging = Pages(sweep.asked) if begin is None else copy(begin)
+        async with trio.open_nursery() as nursery:
+            ahead, behind = trio.open_memory_channel[tuple[list[Stored], Pages]](1)
+            nursery.start_soon(self._carry_pages, behind, sweep)
+            async with ahead:
+                async for page in pages(self._source, paging):
+                    await ahead.send((page, copy(paging)))
+
+    async def _carry_pages(self, some: trio.MemoryReceiveChannel[tuple[list[Stored], Pages]], sweep: Sweep) -> None:
+        async for page, place in some:
+            await self.carry(page)
+            sweep.read[self._name] = place
 
     async def _carry_live(self) -> None:
         async for first in self._arriving:
@@ -239,6 +275,7 @@ class Sync:
 
         Raises LineLost, RequestRefused, Malformed. Cancelled, what was published stays.
         """
+        self.standing.carried.connected()
         try:
             for station in (self._ours, self._theirs):
                 await station.introduce(self.asked)
@@ -246,7 +283,7 @@ class Sync:
                 ways = {} if once else self._ways()
                 resumed = [await nursery.start(way.live) for way in ways.values()]
                 if once or not all(resumed):
-                    await self._bring_in_step(self.standing.first(self._clock.now_ms()))
+                    await self._catch_up(once=once)
                 self.standing.level(self._clock.now_ms(), self._cost_s)
                 level()
                 if not once:
@@ -254,10 +291,16 @@ class Sync:
         except BaseExceptionGroup as group:
             raise first_of(group) from None
 
+    async def _catch_up(self, *, once: bool) -> None:
+        """Bring in step what is not; ``once``, as of the time when that began."""
+        while True:
+            await self._bring_in_step(self.standing.first(self._clock.now_ms()))
+            if once or self.standing.swept(self._clock.now_ms()):
+                return
+
     async def _pay(self) -> None:
         """Compare what a window has left out, in its time."""
-        rest = self.standing.rest()
-        if rest is not None:
+        while (rest := self.standing.rest(self._clock.now_ms())) is not None:
             wait_s = self.standing.rest_in_s(self._clock.now_ms())
             self.tell(f"older ones, which may have come late, are compared in {wait_s:.0f} s")
             await trio.sleep(wait_s)
@@ -274,44 +317,32 @@ class Sync:
             ways["up"] = _Way(self._ours, self._theirs, self, is_down=False)
         return ways
 
-    async def _bring_in_step(self, asked: Mapping[str, Any]) -> None:
+    async def _bring_in_step(self, sweep: Sweep) -> None:
         begun = trio.current_time()
         try:
-            await self._compare(asked)
+            await self._compare(sweep.asked)
         except NoComparison as why:
-            self.tell(f"no NIP-77 ({why}): everything is read in pages")
-            for way, source in zip(self._ways().values(), self._sources(), strict=True):
-                await self._page(way, source, asked)
+            self.tell(f"no NIP-77 ({why}): everything is read in pages{', on from the last' if sweep.read else ''}")
+            await self._read(sweep)
             self._cost_s = trio.current_time() - begun
 
-    def _sources(self) -> list[Station]:
-        return {"both": [self._theirs, self._ours], "down": [self._theirs], "up": [self._ours]}[self._direction]
-
-    async def _page(self, way: _Way, source: Station, asked: Mapping[str, Any]) -> None:
-        """Carry everything, page by page; the next page is asked for while the last is published."""
-        async with trio.open_nursery() as nursery:
-            ahead, behind = trio.open_memory_channel[list[Stored]](1)
-            nursery.start_soon(self._publish_pages, way, behind)
-            async with ahead:
-                async for page in pages(source, Pages(asked)):
-                    await ahead.send(page)
-
-    async def _publish_pages(self, way: _Way, pages: trio.MemoryReceiveChannel[list[Stored]]) -> None:
-        async for page in pages:
-            await way.carry(page)
+    async def _read(self, sweep: Sweep) -> None:
+        for way in self._ways().values():
+            await way.read(sweep)
 
     async def _compare(self, asked: Mapping[str, Any]) -> None:
         """Compare a filter's events and carry what differs; in halves of its time where that is too many at once."""
-        try:
-            await self._compare_at_once(asked)
-        except TooLarge as why:
-            since, until = asked.get("since") or 0, asked.get("until")
-            until = self._clock.now_ms() // 1000 if until is None else until
-            if since >= until:
-                raise RequestRefused(str(why)) from None
-            middle = (since + until) // 2
-            await self._compare({**asked, "until": middle})
-            await self._compare({**asked, "since": middle + 1})
+        spans = self.standing.spans
+        left = deque(spans.of(asked))
+        while left:
+            span = left.popleft()
+            try:
+                await self._compare_at_once(span)
+            except TooLarge as why:
+                halves = spans.halves(span, self._clock.now_ms() // 1000)
+                if not halves:
+                    raise NoComparison(str(why)) from None
+                left.extendleft(reversed(halves))
 
     async def _mediate(self, ours: Comparison, theirs: Comparison, ways: Mapping[str, _Way]) -> None:
         mediator, is_ours, answer = Mediator(), True, await _opened(ours, theirs)
@@ -378,7 +409,7 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
     Raises LineLost where the first connection cannot be made or, ``once``, was lost `SYNC_TRIES_MAX` times with nothing
     carried; RequestRefused where a relay does not take part. Cancelled, what was published stays.
     """
-    tries, carried, standing = 0, 0, Standing(wanted.asked)
+    tries, news, standing = 0, 0, Standing(wanted.asked)
 
     def level() -> None:
         nonlocal tries
@@ -394,12 +425,12 @@ async def keep_in_step(ours: Side, theirs: Side, wanted: Wanted, *, once: bool) 
                 return
         except LineLost as lost:
             standing.lost(wanted.clock.now_ms())
-            if (not opened and not standing.was_level and not tries and not carried) or (
-                once and tries >= SYNC_TRIES_MAX
-            ):
+            if not opened and not standing.was_level and not tries and not news:
                 raise
-            carried, carried_before = wanted.tally.down + wanted.tally.up, carried
-            tries = 0 if carried > carried_before else tries + 1
+            tries = 0 if standing.carried.news > news else tries + 1
+            news = standing.carried.news
+            if once and tries > SYNC_TRIES_MAX:
+                raise
             if tries > 1 and (lost.code == TOKEN_REFUSED or (once and lost.code in TURNED_AWAY)):
                 raise  # a new token was asked for, and is refused too; or nobody waits for what is not served
             wait_ms = back_off_ms(tries, wanted.clock.roll())

@@ -77,10 +77,18 @@ SYNC_LIVE_MAX = 20_000
 """Live events that wait for the other relay; above, both connections are opened anew and compared."""
 
 SYNC_RECENT_MAX = 65_536
-"""Ids that were just carried, so that their echo is not carried back."""
+SYNC_NEWS_MAX = 65_536
+"""Ids that were just carried, so that their echo is not carried back, and what was answered before a cut is not sent
+again (10 MB); and ids in the sample that tells whether anything was answered that never was before."""
 
 SYNC_TRIES_MAX = 5
-"""Lost connections in a row after which a single synchronisation gives up: each goes on where the last stood."""
+"""Lost connections in a row without news after which a single synchronisation gives up: each goes on where the last
+stood."""
+
+SYNC_AHEAD_S = 3_600
+SYNC_CUTS_MAX = 4_096
+"""How far ahead of the clock events may be dated, where time is halved; and places in time that are remembered since
+more was between them than a relay compares: enough for 100 million events. Beyond, they are found anew each time."""
 
 SYNC_PAUSE_S = 2.0
 SYNC_PAUSE_S_MAX = 60.0

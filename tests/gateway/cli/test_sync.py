@@ -125,6 +125,10 @@ def test_what_is_wrong_has_its_exit_code(ours: Server, tmp_path: Path, capfd: py
     assert exit_code(["mirror", "sync", "relay.example", *at]) == 2
     assert exit_code(["mirror", "sync", "ws://127.0.0.1:1", "--once", *at]) == 3
     assert exit_code(["mirror", "sync", "ws://127.0.0.1:1", "--filter", "[]", *at]) == 2
+    mirror = f"{ours.ws_url}/mirror/{INTERNAL}"
+    capfd.readouterr()
+    assert exit_code(["mirror", "sync", mirror, *at]) == 1
+    assert capfd.readouterr().err.startswith("heliograph: 4403 ")  # without another try: the URL stays the same
     bad = tmp_path / "bad"
     bad.write_text(lines([{**events(range(500, 501))[0], "sig": "00" * 64}]))
     assert exit_code(["mirror", "import", str(bad), *at]) == 1

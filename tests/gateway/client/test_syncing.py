@@ -3,11 +3,16 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
+from trio_websocket import WebSocketRequest
 
+from gateway.client import bulk
 from gateway.client.clock import SystemClock
 from gateway.client.line import LineLost
 from gateway.client.paging import Pages
@@ -15,13 +20,15 @@ from gateway.client.standing import Standing
 from gateway.client.station import RequestRefused, Station, open_station
 from gateway.client.stored import stored_of
 from gateway.client.syncing import Side, Sync, Tally, Wanted, keep_in_step, pages
+from gateway.limits.client import SYNC_TRIES_MAX, SYNC_WINDOW_S
 from tests.gateway.client.proxy import proxy
-from tests.gateway.client.tinyrelay import TinyRelay, tiny_relay
+from tests.gateway.client.tinyrelay import ComparingRelay, TinyRelay, Wires, tiny_relay
 from tests.gateway.client.worker import RELAY_ID, issued, rows
 from tests.server import running
 from tests.signing import NOW_S, signed_fields
 
 WAIT_S = 90
+LONG_S = 86_400  # of a clock that jumps: what never ends takes it within moments
 
 
 class Calm(SystemClock):
@@ -29,6 +36,13 @@ class Calm(SystemClock):
 
     def roll(self) -> float:
         return 0.0
+
+
+class Jumping(Calm):
+    """The time of a clock that jumps."""
+
+    def now_ms(self) -> int:
+        return NOW_S * 1000 + int(trio.current_time() * 1000)
 
 
 def side(url: str, *, is_mirror: bool = False) -> Side:
@@ -172,7 +186,7 @@ async def test_after_a_cut_mirrors_go_on_behind_their_cursors_and_nothing_is_com
 
 async def test_what_was_cut_off_before_its_answer_is_no_echo_when_it_comes_again() -> None:
     class Cut:
-        async def publish(self, events: Any) -> dict[str, str]:
+        async def publish(self, *_: Any) -> dict[str, str]:
             raise LineLost(1006, "cut")
 
     cut, one = cast("Station", Cut()), stored_of(json.dumps(events(range(1))[0]).encode())
@@ -308,3 +322,160 @@ async def test_who_cannot_be_reached_at_first_and_who_refuses_are_told() -> None
             async with tiny_relay(closed) as simple:
                 with pytest.raises(RequestRefused, match="auth-required"):
                     await keep_in_step(ours, side(simple.url), wanted(Tally(), []), once=True)
+
+
+# -- relays that cut, over a network in memory and with a clock that jumps ---------------------------------------------
+
+
+def plain(numbers: range, created_at: int = NOW_S) -> list[dict[str, Any]]:
+    """Events that nobody verifies, two to a second, the newest first."""
+    return [{"id": sha256(b"%d" % one).hexdigest(), "created_at": created_at - one // 2} for one in numbers]
+
+
+def holding(relay: TinyRelay, some: list[dict[str, Any]]) -> None:
+    relay.events |= {one["id"]: one for one in some}
+
+
+def sent(relay: TinyRelay) -> list[str]:
+    return [frame[1]["id"] for frame in relay.heard if frame[0] == "EVENT"]
+
+
+def jumping(tally: Tally, said: list[str], direction: Any = "down", asked: dict[str, Any] | None = None) -> Wanted:
+    return Wanted(asked or {}, direction, Jumping(), tally, said.append)
+
+
+@asynccontextmanager
+async def wired(ours: TinyRelay, theirs: TinyRelay) -> AsyncIterator[tuple[Side, Side]]:
+    async with trio.open_nursery() as nursery:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bulk, "dial", Wires(nursery, {"ours": ours, "theirs": theirs}).dial)
+            with trio.fail_after(LONG_S):
+                yield side(ours.url), side(theirs.url)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("direction", ["down", "up", "both"])
+async def test_pages_go_on_where_a_relay_cut_and_nothing_is_sent_twice(
+    direction: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    some, tally = plain(range(120)), Tally()
+    ours, theirs = TinyRelay(page=20, cut=7), TinyRelay(page=20, cut=7)
+    if direction != "up":
+        holding(theirs, some)
+    if direction == "up":
+        holding(ours, some)
+    async with wired(ours, theirs) as sides:
+        await keep_in_step(*sides, jumping(tally, [], direction), once=True)
+    assert set(ours.events) == set(theirs.events) == {one["id"] for one in some}
+    target = theirs if direction == "up" else ours
+    assert sorted(sent(target)) == sorted(one["id"] for one in some)
+    assert target.taken == 120 // 7 + 1
+    assert tally.down + tally.up == 120  # what came from there is not brought back either
+
+
+async def test_what_came_while_pages_were_cut_is_carried_too_wherever_in_time_it_lies(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    some, late, said = plain(range(100)), plain(range(200, 210)), list[str]()
+    older = [{**one, "created_at": NOW_S - 3 * SYNC_WINDOW_S} for one in plain(range(300, 310))]
+    left = [*late, *older]
+
+    def at_cut() -> None:  # while nobody follows
+        for _ in range(min(2, len(left))):
+            holding(theirs, [left.pop(0), left.pop(-1)] if len(left) > 1 else [left.pop()])
+
+    ours, theirs = TinyRelay(page=20, cut=12, at_cut=at_cut), TinyRelay(page=20)
+    holding(theirs, [*some, {**plain(range(400, 401))[0], "created_at": NOW_S - 9 * SYNC_WINDOW_S}])
+    async with wired(ours, theirs) as sides, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: keep_in_step(*sides, jumping(Tally(), said), once=False))
+        while not any("all of it is in step" in text for text in said):  # noqa: ASYNC110 - the text is all there is
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert not left
+    assert set(ours.events) == set(theirs.events)
+    assert len(theirs.events) == 121
+
+
+async def test_more_than_a_relay_compares_is_compared_in_spans_that_are_remembered_over_cuts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    some, tally = [*plain(range(150)), *plain(range(200, 250), NOW_S - 10**8)], Tally()
+    ours, theirs = ComparingRelay(cut=30), ComparingRelay(most=40)
+    holding(theirs, some)
+    async with wired(ours, theirs) as sides:
+        await keep_in_step(*sides, jumping(tally, []), once=True)
+    assert set(ours.events) == {one["id"] for one in some}
+    assert sorted(sent(ours)) == sorted(ours.events)
+    assert theirs.taken > 6
+    assert len({str(asked) for asked in theirs.refused}) == len(theirs.refused)
+    assert ours.most_open == theirs.most_open == 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_what_is_refused_or_dropped_over_and_over_ends_and_is_told(
+    is_kept: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    def odd(frame: list[Any]) -> list[list[Any]] | None:
+        return (
+            [["OK", frame[1]["id"], not is_kept, "" if not is_kept else "blocked: no"]] if frame[0] == "EVENT" else None
+        )
+
+    some, tally = plain(range(100)), Tally()
+    ours, theirs = ComparingRelay(odd=odd, cut=30), ComparingRelay()
+    holding(theirs, some)
+    async with wired(ours, theirs) as sides:
+        await keep_in_step(*sides, jumping(tally, []), once=True)
+    assert len(sent(ours)) == 100
+    assert (tally.refused, tally.down, tally.dropped) == ((100, 0, 0) if is_kept else (0, 100, 90))
+
+
+async def test_without_news_a_single_synchronisation_ends_with_the_reason(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = TinyRelay(), TinyRelay(cut=0)
+    async with wired(ours, theirs) as sides:
+        with pytest.raises(LineLost, match="too many frames"):
+            await keep_in_step(*sides, jumping(Tally(), []), once=True)
+    assert theirs.taken == SYNC_TRIES_MAX + 1
+
+
+async def test_a_relay_that_finds_everything_too_large_is_read_in_pages(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = ComparingRelay(), ComparingRelay(most=-1)
+    holding(theirs, plain(range(30)))
+    async with wired(ours, theirs) as sides:
+        await keep_in_step(*sides, jumping(Tally(), []), once=True)
+    assert len(ours.events) == 30
+    assert len(theirs.refused) < 64
+
+
+async def test_a_relay_that_gives_what_was_not_asked_for_is_not_asked_for_ever(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def odd(frame: list[Any]) -> list[list[Any]] | None:
+        if frame[0] == "REQ" and "ids" in frame[2]:
+            return [["EVENT", frame[1], *plain(range(1))], ["EOSE", frame[1]]]
+        return None
+
+    tally, ours, theirs = Tally(), ComparingRelay(), ComparingRelay(odd=odd)
+    holding(theirs, plain(range(30)))
+    async with wired(ours, theirs) as sides:
+        await keep_in_step(*sides, jumping(tally, []), once=True)
+    assert (tally.down, tally.missing) == (1, 29)
+
+
+@pytest.mark.parametrize(("renews", "failure", "taken"), [(False, RequestRefused, 1), (True, LineLost, 2)])
+async def test_a_token_that_is_refused_is_told_at_once_unless_there_is_another(
+    renews: bool, failure: type[Exception], taken: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Closed(TinyRelay):
+        async def serve(self, request: WebSocketRequest) -> None:
+            self.taken += 1
+            await (await request.accept()).aclose(4403, "Token expired")
+
+    ours, theirs = TinyRelay(), Closed()
+    async with wired(ours, theirs) as (one, other):
+        with pytest.raises(failure, match="4403 Token expired"):
+            await keep_in_step(one, replace(other, renews=renews), jumping(Tally(), []), once=False)
+    assert theirs.taken == taken
