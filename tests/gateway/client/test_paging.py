@@ -40,6 +40,15 @@ def test_a_filters_own_bounds_hold_over_all_pages() -> None:
     assert read(events, {"limit": 0}, 3) == []
 
 
+def test_a_relay_that_gives_the_newest_whatever_is_asked_for_is_not_asked_for_ever() -> None:
+    pages, events = Pages({}), [Event(f"{number:03}", number) for number in range(5, 10)]
+    assert pages.take(events) == events[::-1]
+    assert pages.take(events) == []
+    assert pages.request() is not None  # of the second before the oldest
+    assert pages.take(events) == []
+    assert pages.request() is None
+
+
 def test_reading_goes_on_from_a_place_that_was_kept() -> None:
     events = [Event(f"{number:03}", number // 3) for number in range(100)]
     first, again = Pages({}), Pages({})

@@ -15,6 +15,7 @@ from gateway.client import station as station_
 from gateway.client.line import LineLost
 from gateway.client.proving import Identity
 from gateway.client.station import (
+    Answers,
     KeyWanted,
     NoComparison,
     RequestRefused,
@@ -206,6 +207,36 @@ async def test_what_was_too_fast_is_sent_again_after_a_pause(patient: trio.testi
     assert trio.current_time() > 2
 
 
+async def test_each_event_is_settled_once_by_its_last_answer_and_those_before_a_cut_are_too(
+    patient: trio.testing.MockClock,
+) -> None:
+    left = [2]
+
+    def odd(frame: list[Any]) -> Frames | None:
+        left[0] -= 1
+        if left[0] >= 0:
+            return [["OK", frame[1]["id"], False, "rate-limited: slow down"]]
+        return None
+
+    settled: list[tuple[str, bool]] = []
+
+    def hear(answers: Answers) -> None:
+        settled.extend((name, accepted) for name, (accepted, _) in answers.items())
+
+    async def converse(url: str) -> None:
+        async with open_station(url) as station:
+            patient.autojump_threshold = 0
+            await station.publish([event(number) for number in range(3)], hear)
+            assert sorted(settled) == [(event(number).id, True) for number in range(3)]
+            left[0] = 0
+            await station.publish([event(number) for number in range(3, 6)], hear)
+
+    async with tiny_relay(TinyRelay(odd, cut=6)) as relay:
+        with pytest.raises(LineLost):
+            await converse(relay.url)
+    assert sorted(settled) == [(event(number).id, True) for number in range(4)]
+
+
 async def test_a_relay_that_is_too_fast_for_ever_is_taken_at_its_word(patient: trio.testing.MockClock) -> None:
     def odd(frame: list[Any]) -> Frames | None:
         return [["OK", frame[1]["id"], False, "rate-limited: never"]] if frame[0] == "EVENT" else None
@@ -219,7 +250,11 @@ async def test_a_relay_that_is_too_fast_for_ever_is_taken_at_its_word(patient: t
     ("answer", "failure"),
     [
         (["NOTICE", "unknown command NEG-OPEN"], NoComparison),
-        (["NEG-ERR", "neg-1", "blocked: too many records"], TooLarge),
+        (["NEG-ERR", "neg-1", "blocked: this query is too big"], TooLarge),
+        (["NEG-ERR", "neg-1", "blocked: too many query results"], TooLarge),
+        (["NEG-ERR", "neg-1", "blocked: more than 50000 match: narrow the filter by time"], TooLarge),
+        (["NEG-ERR", "neg-1", "rate-limited: too many negentropy items"], TooLarge),
+        (["NEG-ERR", "neg-1", "rate-limited: too many negentropy subscriptions"], NoComparison),
         (["NEG-ERR", "neg-1", "auth-required: who are you"], RequestRefused),
         (["CLOSED", "neg-1", "unsupported"], NoComparison),
     ],
