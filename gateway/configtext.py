@@ -29,9 +29,9 @@ LEGACY_ENVIRONMENT = {
 }
 # Kubernetes sets these for a service that happens to be called "gateway"; they are nobody's configuration.
 KUBERNETES_LINKS = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\w+)?)")
-FCM_SERVER_KEY_SENTENCE = (
-    "FCM_SERVER_KEY is set, but Google switched the legacy server-key API off in 2024: create a service account in the "
-    "Firebase console, save its JSON file, name it in [fcm.projects.default] credentials, and unset FCM_SERVER_KEY"
+NO_SERVER_KEY = (
+    "Google switched the legacy server-key API off in 2024: create a service account in the Firebase console, save its "
+    "JSON file, and name it in [fcm.projects.default] credentials"
 )
 Holder = TypeVar("Holder", Registration, Worker, Instance, Matrix)
 SECRET_FIELDS = frozenset({"secret"})
@@ -50,7 +50,7 @@ def parse(text: str, environ: Mapping[str, str], directory: PurePath = PurePath(
     Secrets that stand in files are still to be read: `secret_files`, then `with_secrets`.
     """
     if environ.get("FCM_SERVER_KEY"):
-        raise ConfigInvalid(FCM_SERVER_KEY_SENTENCE)
+        raise ConfigInvalid(f"FCM_SERVER_KEY is set, but {NO_SERVER_KEY}; then unset it")
     try:
         tree: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers too long, and arrays too deep, for Python
@@ -167,6 +167,8 @@ def _convert(path: str, value: Any, kind: Any, *, strict: bool = True) -> Any:
 
 
 def _nearest(path: str) -> str:
+    if path.upper().endswith("SERVER_KEY"):
+        return NO_SERVER_KEY
     known = list(_known())
     sections = sorted({one.rsplit(".", 1)[0] for one in known if "." in one})
     close = difflib.get_close_matches(path, [*known, *sections], n=1, cutoff=0.5)
@@ -206,6 +208,8 @@ def _path_of(tree: Mapping[str, Any], name: str) -> tuple[str, ...]:
         if name.startswith(start) and name.endswith(end) and len(name) > len(start) + len(end):
             chosen = name[len(start) : -len(end)]
             return (*before.split("."), _name_in(tree, before, chosen), after)
+    if name.endswith("SERVER_KEY"):
+        raise ConfigInvalid(f"unknown variable {name} in the environment; {NO_SERVER_KEY}")
     near = difflib.get_close_matches(name, [_environment_name(path) for path in _known()], n=1, cutoff=0.0)
     raise ConfigInvalid(f"unknown variable {name} in the environment; the nearest known name is {near[0]}")
 

@@ -32,6 +32,8 @@ def command() -> None:
 def show(path: Path | None) -> None:
     """Print the effective configuration: file and environment together, secrets masked.
 
+    What a start would refuse of it is refused here too; certificates and service accounts a start alone looks at.
+
     \b
     Examples:
       heliograph config show

@@ -20,15 +20,25 @@ def load(path: Path | None, *, data: Path | None = None, bind: str | None = None
     directory = path.absolute().parent if path else Path()
     try:
         config = parse(text, os.environ, directory)
+        config = with_secrets(config, {name: read_text(Path(name), "the secret file") for name in secret_files(config)})
+        _refuse_unusable(config)
     except ConfigInvalid as error:
         raise ConfigInvalid(f"{path}: {error}" if path else str(error)) from None
-    config = with_secrets(config, {name: read_text(Path(name), "the secret file") for name in secret_files(config)})
     if data is not None:
         config = msgspec.structs.replace(config, data=str(data))
     if bind is not None:
         host_and_port(bind)
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, bind=bind))
     return config
+
+
+def _refuse_unusable(config: Config) -> None:
+    """Refuse what only its room can judge, before anything is made for it; ConfigInvalid."""
+    from gateway.push.tenant import Directory  # noqa: PLC0415 - most commands read no configuration
+    from gateway.serve.custody.keeping import rules_of  # noqa: PLC0415
+
+    Directory(config.push, config.instances, config.matrix)
+    rules_of(config.log)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -151,7 +151,7 @@ def _merged(slug: str, entry: Instance, other: Instance | None) -> Instance:
 def _signer(domain: str, tenant: str, entry: Instance) -> Signer:
     where = f'instances."{tenant}"'
     if entry.url and entry.public_key:
-        raise ConfigInvalid(f"{where} has a url and a public_key; one of them is enough")
+        raise ConfigInvalid(f"{where} has a url and a public_key (a slug has its domain's too); one of them is enough")
     if entry.secret == SECRET_NEVER:
         raise ConfigInvalid(f"{where}.secret is the one that old clients send everywhere; choose another")
     _judge_url(entry.url, where)

@@ -123,6 +123,8 @@ def test_kubernetes_own_variables_for_a_service_called_gateway_are_passed_over()
 
 def test_the_legacy_server_key_is_refused_with_a_way_on() -> None:
     assert "service account" in refused("", {"FCM_SERVER_KEY": "AAAA"})
+    assert "service account" in refused("", {"GATEWAY_FCM_SERVER_KEY": "AAAA"})
+    assert "service account" in refused('[fcm]\nserver_key = "AAAA"\n')
 
 
 def test_relative_paths_in_the_file_start_where_it_lies_and_variables_do_not() -> None:

@@ -30,6 +30,13 @@ def test_a_file_at_fault_is_named(tmp_path: Path) -> None:
         load(file)
     with pytest.raises(ConfigInvalid, match="No such file"):
         load(tmp_path / "missing.toml")
+    for flaw in (
+        '[log.retention."push.setled"]\ndays = 3\n',
+        '[instances.slug]\ndomain = "a.example"\nurl = "ftp://x"\n',
+    ):
+        file.write_text(flaw)
+        with pytest.raises(ConfigInvalid, match=r"h\.toml: (log\.retention|instances)"):
+            load(file)
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigInvalid, match="UTF-8"):
         load(file)
