@@ -24,7 +24,7 @@ from gateway.errors import Unavailable
 from gateway.facts import fact_of, refuse_unknown
 from gateway.serve.app import opened
 from gateway.serve.clock import SystemClock
-from gateway.serve.custody.control import SOCKET, UNAVAILABLE, ControlRefused, ask
+from gateway.serve.custody.control import SOCKET, ControlRefused, ask
 from gateway.serve.custody.erasing import Asked, Done, Erasing
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
@@ -118,7 +118,7 @@ async def carried_out(data: Path, text: str, subject: Subject, asked: Asked) -> 
     try:
         answer = await ask(data, request)
     except ControlRefused as refused:
-        raise (Unavailable if refused.code == UNAVAILABLE else click.UsageError)(str(refused)) from refused
+        raise click.UsageError(str(refused)) from refused
     assert isinstance(answer, dict)
     return answer
 

@@ -140,7 +140,7 @@ async def _connected(path: Path) -> trio.SocketStream:
 async def ask(data: Path, request: Mapping[str, Any]) -> Any:
     """Ask the server that runs on a data directory; give what it answers when it is done.
 
-    Raises Unavailable where none answers, ControlRefused with its words where it does not do it.
+    Raises, with its words, Unavailable where it cannot do it now, as where none answers, or ControlRefused.
     """
     path = data / SOCKET
     try:
@@ -157,6 +157,8 @@ async def ask(data: Path, request: Mapping[str, Any]) -> Any:
         answer = json.loads(data_back)
     except ValueError as error:
         raise Unavailable(f"the server broke off on {path}; ask again") from error
+    if answer.get("code") == UNAVAILABLE:
+        raise Unavailable(answer["error"])
     if "error" in answer:
         raise ControlRefused(answer["error"], answer["code"])
     return answer["ok"]

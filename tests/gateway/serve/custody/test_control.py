@@ -49,12 +49,15 @@ async def test_a_verb_is_carried_out_and_answered(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-async def test_refusals_and_failures_come_with_their_exit_code(tmp_path: Path) -> None:
-    async with door(tmp_path):
-        for number, code, text in (("disk", UNAVAILABLE, "no room"), ([], WRONG, "a number")):
-            with pytest.raises(ControlRefused, match=text) as refused:
-                await ask(tmp_path, {"verb": "double", "number": number})
-            assert refused.value.code == code
+async def test_refusals_and_failures_come_as_what_they_are(tmp_path: Path) -> None:
+    async with door(tmp_path) as path:
+        told = json.loads(await said(path, b'{"verb": "double", "number": "disk"}\n'))
+        assert told == {"error": "no room", "code": UNAVAILABLE}
+        with pytest.raises(Unavailable, match="no room"):
+            await ask(tmp_path, {"verb": "double", "number": "disk"})
+        with pytest.raises(ControlRefused, match="a number") as refused:
+            await ask(tmp_path, {"verb": "double", "number": []})
+        assert refused.value.code == WRONG
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{}\n", b'{"verb": "dance"}\n', b"[1]\n", b"\xff\n", b'{"verb": []}\n'])
