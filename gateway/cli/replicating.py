@@ -32,11 +32,11 @@ from gateway.client.station import KeyWanted, RequestRefused
 from gateway.client.syncing import Side
 from gateway.errors import ApiRefused, Unavailable
 from gateway.replication.binding import relay_id
+from gateway.replication.path import HEX_64
 from gateway.replication.registration import INTERNAL
 from gateway.replication.signature import canonical
 from gateway.serve.clock import SystemClock
 
-HEX_DIGITS = 64
 cursor_option = click.option(
     "--cursor",
     "cursor_path",
@@ -151,21 +151,24 @@ def run(main: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def hashed(named: str) -> str:
-    """Give a relayID: as it is, or the hash of a name."""
-    is_hash = len(named) == HEX_DIGITS and all(digit in "0123456789abcdef" for digit in named)
-    return named if is_hash else relay_id(named)
+    """Give a relayID: as it is, in lower case, or the hash of a name."""
+    lower = named.lower()
+    return lower if HEX_64.fullmatch(lower) else relay_id(named)
 
 
 async def publish_lines(side: Side, path: Path | None, cursor_path: Path | None) -> int:
-    """Publish a file's events, or its rows where the side is a mirror; how many were refused."""
+    """Publish a file's events, or its rows where the side is a mirror; say how many, and give how many were refused."""
     start = read_place(cursor_path).bytes
     lots = lots_of(path, start, rows=side.is_mirror)
     total = None if path is None else path.stat().st_size  # noqa: ASYNC240 - once
-    refused = 0
+    read = refused = 0
     with progress("bytes", total, start) as (bar, task):
 
         async def more() -> Lot | None:
-            return await trio.to_thread.run_sync(next, lots, None)
+            nonlocal read
+            lot = await trio.to_thread.run_sync(next, lots, None)
+            read += 0 if lot is None else len(lot.events)
+            return lot
 
         async def settled(end: int, refusals: Mapping[str, str]) -> None:
             nonlocal refused
@@ -177,6 +180,7 @@ async def publish_lines(side: Side, path: Path | None, cursor_path: Path | None)
                 bar.update(task, completed=end)
 
         await pour(side, more, settled, clock=ClientClock(), tell=say)
+    say(f"{read} {'rows' if side.is_mirror else 'events'}, {refused} refused")
     return refused
 
 

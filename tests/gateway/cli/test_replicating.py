@@ -30,7 +30,7 @@ def test_a_filter_is_an_object_and_nothing_else() -> None:
 
 
 def test_a_name_is_hashed_and_a_hash_is_taken() -> None:
-    assert hashed("A  b") == relay_id("A b") == hashed(hashed("a b"))
+    assert hashed("A  b") == relay_id("A b") == hashed(hashed("a b")) == hashed(hashed("a b").upper())
 
 
 @pytest.mark.parametrize(
