@@ -91,7 +91,7 @@ async def test_what_fcm_says_leads_to_what_the_table_says(tmp_path: Path, failur
         assert [type(fact) for fact in removed] == ([] if row.stays else [Removed])
         alarms = [line["reason"] for line in lines if line["event"] == "push alarm"]
         assert (row.alarm in alarms) == bool(row.alarm)
-        assert row.breaker in ("", g.service.dispatcher.breakers["default"].state)
+        assert row.breaker in ("", g.service.dispatcher.breakers.state("default"))
         tries = [sent for sent in g.fake.sent if sent["message"].get("token") == f"{failure}:x"]
         assert row.tries in (0, len(tries))
 

@@ -8,11 +8,9 @@ breaker, and comes back slowly. This module must not know requests, signatures, 
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
-import msgspec
 import trio
 from cachetools import LRUCache
 
@@ -26,23 +24,23 @@ from gateway.limits.push import (
     EXPIRED_BATCH,
     RAMP_BACKLOG,
     RATE_KEYS_MAX,
-    RETRY_MS_MIN,
     SWEEP_S,
     TAKEN_ALONG,
     TENANT_ERRORS_PER_MINUTE,
-    TEXTS_MAX,
     UNSETTLED_MAX,
 )
-from gateway.push.breaker import STATES, Breaker, State
-from gateway.push.content import Content, content_of
+from gateway.push.breaker import State
 from gateway.push.fcm import Delivered, Failed, Gone, Mismatched, Transient, Verdict
-from gateway.push.settle import Decision, ProjectState, decide, deferred, settled
+from gateway.push.settle import Decision, deferred, settled
 from gateway.push.target import FCM_KINDS, identity
 from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
 from gateway.push.window import Windows
 from gateway.serve.clock import Clock
+from gateway.serve.delivery.breakers import Breakers
 from gateway.serve.delivery.settler import Alarms, Ended, Settler
+from gateway.serve.delivery.texts import Texts
+from gateway.serve.delivery.waiting import Waiting
 from gateway.serve.delivery.wayout import NotNow, WayOut
 from gateway.serve.ledger import Ledger
 from gateway.serve.metrics import Metrics
@@ -51,19 +49,10 @@ from gateway.views.devices import DevicesView
 from gateway.views.outbox import OutboxView
 
 
-class _Text(msgspec.Struct, frozen=True, gc=False):
-    """What a notification's deliveries share."""
-
-    content: Content
-    dry_run: bool
-    accepted_ms: int
-    user: str = ""  # whose it is, where it was read from the log: the device may have changed hands since
-
-
 class Dispatcher:
     """Sends the outbox, each delivery by the way out for its kind of target. `run` it.
 
-    `known` and `progress` are for whoever accepts notifications.
+    ``texts`` and ``waiting`` are for whoever accepts notifications.
     """
 
     def __init__(
@@ -77,73 +66,29 @@ class Dispatcher:
         classes: TenantClasses | None = None,
     ) -> None:
         self._devices, outbox = ledger.view(DevicesView), ledger.view(OutboxView)
-        self._outbox, self._ledger, self._ways, self._clock, self._metrics = outbox, ledger, ways, clock, metrics
+        self._outbox, self._ledger, self._ways, self._clock = outbox, ledger, ways, clock
         self._slots, self._turns = slots, Turns(outbox, slots)
         self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())
-        self._texts: LRUCache[int, _Text] = LRUCache(TEXTS_MAX)
-        self._projects: defaultdict[str, ProjectState] = defaultdict(ProjectState)
-        self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
-        self._probes: dict[str, int] = {}  # by project, the accepted seq of its last probe
+        self._alarms, self.waiting, self.texts = Alarms(), Waiting(), Texts(ledger, clock)
+        self.breakers = Breakers(clock, metrics, self._alarms, self._turned)
         self._per_minute = Windows(DEVICE_PER_MINUTE, 60, DEVICES_BRAKED_MAX)
         self._per_hour = Windows(DEVICE_PER_HOUR, 3600, DEVICES_BRAKED_MAX)
         self._refused: LRUCache[tuple[str, str], float] = LRUCache(RATE_KEYS_MAX)  # each lane's are paid for so far (s)
-        self._alarms = Alarms()
         self._settler = Settler(ledger, clock, self._figures, self._alarms)
         self._nursery: trio.Nursery | None = None
         self._senders = self._flying = 0
         self._ending = trio.Event()
         self._idle, self._timing, self._landing = (trio.lowlevel.ParkingLot() for _ in range(3))
-        self._outstanding: dict[int, int] = {}  # by accepted seq: targets that have had no outcome yet
-        self._progress: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
-
-    def known(self, accepted_seq: int, content: Content, *, dry_run: bool) -> None:
-        """Keep at hand what the log holds anyway: it saves reading it back a moment later."""
-        self._texts[accepted_seq] = _Text(content, dry_run, self._clock.now_ms())
 
     def reclassify(self, classes: TenantClasses) -> None:
         """Count tenants by other classes from now on."""
         self._figures.reclassify(classes)
 
-    def forget(self) -> None:
-        """Let go of every text: some were erased. The log gives back what it still has."""
-        self._texts.clear()
-
-    async def progress(self, accepted_seq: int) -> None:
-        """Wait until all targets of a notification have an outcome, a deferral included, and the views show it.
-
-        After a restart each outcome counts, and a breaker that opens wakes everybody: look again. The caller has a
-        deadline.
-        """
-        lot = self._progress[accepted_seq]
-        try:
-            await lot.park()
-        finally:
-            if not lot:
-                self._progress.pop(accepted_seq, None)
-
-    def let_go(self, accepted_seq: int) -> None:
-        """Wake whoever waits for a notification, whatever has come of it."""
-        if (lot := self._progress.get(accepted_seq)) is not None:
-            lot.unpark_all()
-
-    def is_stopped(self, projects: Iterable[str], accepted_seq: int = -1) -> bool:
-        """Whether breakers hold up all of these projects, so that there is nothing to wait for now.
-
-        While one is probed that is so for all but the notification that it is probed with.
-        """
-        now_ms = self._clock.now_ms()
-        for project in projects:
-            breaker = self.breakers.get(project)
-            probed = breaker and breaker.state == "probing" and self._probes.get(project) != accepted_seq
-            if not breaker or not (probed or breaker.is_open(now_ms)):
-                return False
-        return True
-
     def is_resting(self, accepted_seq: int) -> bool:
         """Whether all that is pending of a notification waits for a later time, or for breakers."""
         if self._outbox.is_deferred(accepted_seq, self._clock.now_ms()):
             return True
-        return self.is_stopped(self._outbox.projects(accepted_seq), accepted_seq)
+        return self.breakers.are_open(self._outbox.projects(accepted_seq), accepted_seq)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send for ever. Cancelled: nothing more is begun, and sends in flight have `DRAIN_S` to end and be settled.
@@ -155,7 +100,7 @@ class Dispatcher:
             for tenant, project in self._outbox.lanes():
                 self._turns.mark(tenant, project)
                 if self._outbox.queued_all() > RAMP_BACKLOG:
-                    self.breakers[project].begin_slowly(self._clock.now_ms())
+                    self.breakers.begin_slowly(project)
             async with AsyncExitStack() as entered:
                 for way in dict.fromkeys(self._ways.values()):
                     await entered.enter_async_context(way)
@@ -200,7 +145,7 @@ class Dispatcher:
             elif record.kind == Accepted.kind:
                 fact = fact_of(record)
                 if isinstance(fact, Accepted) and fact.targets:
-                    self._outstanding[record.seq] = len(fact.targets)
+                    self.waiting.expect(record.seq, len(fact.targets))
                     count += len(fact.targets)
                     self._figures.accepted(fact.tenant, len(fact.targets))
                     self._offer(record.seq, fact)
@@ -236,7 +181,7 @@ class Dispatcher:
 
     def _quiet_s(self, now_ms: int) -> float:
         """Seconds until something may become due by itself."""
-        times = [breaker.next_ms(now_ms) for breaker in self.breakers.values()] if self._turns.are_due else []
+        times: list[int | None] = [*self.breakers.next_ms(now_ms)] if self._turns.are_due else []
         times += [self._outbox.next_ripe_ms(now_ms), self._turns.rested_ms(now_ms)]
         return min([(time_ms - now_ms) / 1000 + 0.001 for time_ms in times if time_ms is not None], default=SWEEP_S)
 
@@ -244,11 +189,9 @@ class Dispatcher:
         """Settle what expired while it had to wait."""
         for delivery in self._outbox.expired(now_ms, EXPIRED_BATCH):
             if self._turns.withdraw(delivery):
-                self._end(delivery, Decision(settled(delivery, "expired", "braked")))
+                self._settler.end(delivery, settled(delivery, "expired", "braked"), remove=False)
         self._figures.sweep(now_ms)
-        for project, breaker in self.breakers.items():
-            breaker.next_ms(now_ms)  # a ramp ends with time alone, also where nobody asks
-            self._metrics.push_breaker.labels(project).set(STATES.index(breaker.state))
+        self.breakers.show(now_ms)
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -272,7 +215,7 @@ class Dispatcher:
                 continue
             if self._turns.are_due and self._idle:
                 self._rouse(1)
-            begun = self._begin(delivery, now_ms)
+            begun = self.breakers.began(delivery, now_ms)
             self._flying += 1
             try:
                 await self._deliver(delivery, begun)
@@ -286,28 +229,19 @@ class Dispatcher:
         # What is sent while the log has failed could not be settled, and would be sent again after a crash.
         if self._settler.unsettled >= UNSETTLED_MAX or self._ledger.failure is not None:
             return None
-        return self._turns.next(now_ms, lambda project: self.breakers[project].admits(now_ms))
-
-    def _begin(self, delivery: Delivery, now_ms: int) -> int:
-        breaker = self.breakers[delivery.project]
-        begun = breaker.began(now_ms)
-        if breaker.state == "probing":
-            self._probes[delivery.project] = delivery.seq
-        return begun
+        return self._turns.next(now_ms, lambda project: self.breakers.admits(project, now_ms))
 
     async def _deliver(self, delivery: Delivery, begun: int) -> None:
         try:
             decision = await self._attempt(delivery)
         except NotNow as why:
-            self._alarms.sound(delivery.project, str(why))
-            breaker = self.breakers[delivery.project]
-            before = breaker.state
-            breaker.stop(self._clock.now_ms() + RETRY_MS_MIN)
             self._turns.put_back(delivery)
-            self._turned(delivery.project, before)
+            self.breakers.stop(delivery.project, str(why))
             return
-        self._hear(delivery.project, decision, begun)
-        self._end(delivery, decision)
+        self.breakers.hear(delivery.project, decision, begun)
+        if decision.alarm:
+            self._alarms.sound(delivery.project, decision.alarm)
+        self._settler.end(delivery, decision.fact, remove=decision.remove)
 
     async def _attempt(self, delivery: Delivery) -> Decision:
         """Try one send; raise NotNow where nothing was sent for the project's sake, and its turn comes again."""
@@ -319,7 +253,7 @@ class Dispatcher:
         wait_s = self._device_wait_s(delivery.device)
         if wait_s:
             return _unasked(deferred(delivery, now_ms + int(wait_s * 1000) + 1, "device-rate", tried=False))
-        text = self._text(delivery.seq)
+        text = self.texts.of(delivery.seq)
         if text is None:
             return _unasked(settled(delivery, "failed", "erased"))
         if text.user and self._devices.has_left(text.user, delivery.tenant, delivery.target_kind, delivery.target):
@@ -329,8 +263,7 @@ class Dispatcher:
         self._figures.sent(delivery.target_kind, trio.current_time() - began)
         if not isinstance(verdict, Delivered):
             self._heed(verdict, delivery)
-        state = self._projects[delivery.project]
-        decision = decide(verdict, delivery, state, self._clock.now_ms(), self._clock.uniform(0.0, 1.0))
+        decision = self.breakers.decide(verdict, delivery)
         if isinstance(decision.fact, Settled):
             self._figures.waited(delivery.tenant, text.accepted_ms, now_ms)
         return decision
@@ -358,51 +291,13 @@ class Dispatcher:
         now_s = trio.current_time()
         return self._per_minute.take(device, now_s) or self._per_hour.take(device, now_s)
 
-    def _text(self, accepted_seq: int) -> _Text | None:
-        """The notification's text, from memory or from the log; None where it was erased."""
-        found = self._texts.get(accepted_seq)
-        if found is None:
-            record = self._ledger.log.record(accepted_seq)
-            fact = fact_of(record)
-            if not isinstance(fact, Accepted):
-                return None
-            found = self._texts[accepted_seq] = _Text(*content_of(fact), record.ts_ns // 1_000_000, fact.user)
-        return found
-
     # -- outcomes -----------------------------------------------------------------------------------------------------
 
-    def _hear(self, project: str, decision: Decision, begun: int) -> None:
-        """Tell the project's breaker what an answer says of the service."""
-        breaker, now_ms = self.breakers[project], self._clock.now_ms()
-        before = breaker.state
-        match decision.service:
-            case "works":
-                breaker.worked(begun, now_ms)
-            case "fails":
-                breaker.failed(begun, now_ms, decision.wait_ms, self._clock.uniform(0.0, 1.0))
-            case "stops":
-                breaker.stop(decision.brake_until_ms)
-            case "unasked":
-                breaker.unasked(begun)
-        self._turned(project, before)
-
-    def _turned(self, project: str, before: State) -> None:
-        """Tell of a breaker that has changed its state; where it opened, whoever waits looks again."""
-        state = self.breakers[project].state
-        if state == before:
-            return
-        self._alarms.sound(project, f"breaker: {state}")
-        self._metrics.push_breaker.labels(project).set(STATES.index(state))
+    def _turned(self, state: State) -> None:
+        """Look at the time anew where a breaker has changed its state; where it opened, whoever waits looks again."""
         self._timing.unpark_all()
         if state == "open":
-            for lot in self._progress.values():
-                lot.unpark_all()
-
-    def _end(self, delivery: Delivery, decision: Decision) -> None:
-        """Hand an outcome to the settler."""
-        if decision.alarm:
-            self._alarms.sound(delivery.project, decision.alarm)
-        self._settler.end(delivery, decision.fact, remove=decision.remove)
+            self.waiting.let_all_go()
 
     def _settled(self, ended: Sequence[Ended]) -> None:
         """Let go of what the views show as done, or as due later; what stood behind it comes forward."""
@@ -415,7 +310,7 @@ class Dispatcher:
                 self._turns.mark(delivery.tenant, delivery.project)
                 if fact.outcome == "removed":
                     gone[delivery.device] = delivery, fact.reason
-            self._tell(delivery.seq)
+            self.waiting.tell(delivery.seq)
         for delivery, reason in gone.values():
             self._take_along(delivery.tenant, delivery.target_kind, delivery.target, reason)
         if self._turns.are_due:
@@ -431,27 +326,14 @@ class Dispatcher:
         """
         device, number = identity(target_kind, target), device_number(tenant, target_kind, target)
         holder = self._devices.holder(tenant, target_kind, device)
-        if holder is not None and all(self._user(one.seq) == holder for one in self._outbox.of_device(number, 1)):
+        if holder is not None and all(self.texts.user(one.seq) == holder for one in self._outbox.of_device(number, 1)):
             return  # and so are those behind the first: one look, since whoever likes registers again and again
         for one in self._outbox.of_device(number, TAKEN_ALONG):
             its = (one.tenant, one.target_kind, identity(one.target_kind, one.target))
-            if its != (tenant, target_kind, device) or (holder is not None and self._user(one.seq) == holder):
+            if its != (tenant, target_kind, device) or (holder is not None and self.texts.user(one.seq) == holder):
                 continue
             if self._turns.withdraw(one):
                 self._settler.end(one, settled(one, "removed", reason), remove=False)
-
-    def _user(self, accepted_seq: int) -> str | None:
-        """Whom a notification is for; None where it was erased."""
-        fact = fact_of(self._ledger.log.record(accepted_seq))
-        return fact.user if isinstance(fact, Accepted) else None
-
-    def _tell(self, accepted_seq: int) -> None:
-        """Wake whoever waits for a notification, when its last target has an outcome."""
-        left = self._outstanding.pop(accepted_seq, 0) - 1
-        if left > 0:
-            self._outstanding[accepted_seq] = left
-        else:
-            self.let_go(accepted_seq)
 
 
 def _unasked(fact: Settled | Deferred, alarm: str = "") -> Decision:

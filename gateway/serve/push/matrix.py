@@ -217,7 +217,7 @@ class MatrixDoor:
         pushkey = one.device.pushkey
         with trio.move_on_at(deadline):
             while (seq := self._under_way(one)) is not None:
-                await self._dispatcher.progress(seq)
+                await self._dispatcher.waiting.progress(seq)
         found = self._outbox.figures(one.tenant, one.id)
         if found is None or found.delivered:
             return

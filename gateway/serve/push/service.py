@@ -80,7 +80,7 @@ class PushService:
         classes = TenantClasses(config.push, config.instances)
         slots = config.fcm.connections_max
         self.dispatcher = Dispatcher(ledger, ways, clock, metrics, slots=slots, classes=classes)
-        self._patience = Patience(config.push.answer_wait_s, self.dispatcher.let_go)
+        self._patience = Patience(config.push.answer_wait_s, self.dispatcher.waiting.let_go)
         for project in config.fcm.projects:
             metrics.push_breaker.labels(project).set(0)
 
@@ -114,7 +114,7 @@ class PushService:
     def forget(self) -> None:
         """Let go of what is kept in memory: some of it was erased, and the log gives back the rest."""
         self._pseudonyms.clear()
-        self.dispatcher.forget()
+        self.dispatcher.texts.forget()
 
     # -- registrations (push §3) --------------------------------------------------------------------------------------
 
@@ -225,10 +225,10 @@ class PushService:
         )
 
         def enqueued(seq: int) -> None:
-            self.dispatcher.known(seq, read.notification, dry_run=read.dry_run)
+            self.dispatcher.texts.keep(seq, read.notification, dry_run=read.dry_run)
 
         ticket = await self._submit(fact, tenant, read.user, enqueued)
-        waits = targets and not self.dispatcher.is_stopped(to.project for to in targets)
+        waits = targets and not self.dispatcher.breakers.are_open(to.project for to in targets)
         if waits:
             await self._outcome(ticket.seq_end - 1)
         if not ticket.is_applied:
@@ -238,7 +238,7 @@ class PushService:
         """Wait for a notification's outcome as long as a sender is made to wait."""
         self._patience.begin(accepted_seq)
         try:
-            await self.dispatcher.progress(accepted_seq)
+            await self.dispatcher.waiting.progress(accepted_seq)
         finally:
             self._patience.end(accepted_seq)
 
@@ -265,7 +265,7 @@ class PushService:
                 return found.delivered, 0
             with trio.move_on_at(deadline) as wait:
                 if not self.dispatcher.is_resting(found.seq):  # else nobody would wake us
-                    await self.dispatcher.progress(found.seq)
+                    await self.dispatcher.waiting.progress(found.seq)
             if wait.cancelled_caught or self.dispatcher.is_resting(found.seq):
                 await self._answer_early(tenant, notification_id)
 

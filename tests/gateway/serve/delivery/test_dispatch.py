@@ -446,10 +446,10 @@ async def test_a_breaker_that_opens_wakes_whoever_waits_and_leaves_nothing_to_wa
             second = w.log.durable_size - 1
             assert not dispatcher.is_resting(second)
             with trio.fail_after(5):
-                await dispatcher.progress(second)
+                await dispatcher.waiting.progress(second)
             assert dispatcher.is_resting(second)
-            assert dispatcher.is_stopped(["p"])
-            assert not dispatcher.is_stopped(["p", "q"])
+            assert dispatcher.breakers.are_open(["p"])
+            assert not dispatcher.breakers.are_open(["p", "q"])
             assert fcm.targets == ["first"]
             nursery.cancel_scope.cancel()
 
@@ -466,8 +466,8 @@ async def test_a_project_without_an_oauth_token_is_shown_as_stopped_and_nobody_w
             w = World(ledger, fcm)
             await w.accept("t")
             with trio.fail_after(5):
-                await dispatcher.progress(w.log.durable_size - 1)
-            assert dispatcher.is_stopped(["p"])
+                await dispatcher.waiting.progress(w.log.durable_size - 1)
+            assert dispatcher.breakers.are_open(["p"])
             assert metrics.registry.get_sample_value("gateway_push_breaker", {"project": "p"}) == 3
             nursery.cancel_scope.cancel()
 
@@ -507,9 +507,9 @@ async def test_while_a_project_is_probed_only_the_probe_is_worth_waiting_for(
             await trio.sleep(58)  # the brake ends 60 s after the answer of the 5th; a probe takes 5 s too
             assert len(fcm.begun) == 2
             probe, other = (0, waits) if fcm.begun[1][1] == "refused" else (waits, 0)
-            assert dispatcher.breakers["p"].state == "probing"
-            assert not dispatcher.is_stopped(["p"], probe)
-            assert dispatcher.is_stopped(["p"], other)
+            assert dispatcher.breakers.state("p") == "probing"
+            assert not dispatcher.breakers.are_open(["p"], probe)
+            assert dispatcher.breakers.are_open(["p"], other)
             nursery.cancel_scope.cancel()
 
 
