@@ -17,8 +17,9 @@ GONE_TARGETS_MAX = 100_000
 """Events, versions and keys that one round of heeding looks for: some 40 MB. What is behind them waits for the next."""
 
 HEEDING_REST = 20
-"""A round of heeding is followed by a rest of so many times what it took: it costs a twentieth of a core at most,
-however large the log is and however often somebody asks to be gone."""
+HEEDING_PIECE_RECORDS = 16_384
+"""A piece that heeding reads (about 40 ms), and an erasure of its, is followed by a rest of so many times what it took:
+it costs a twentieth of a core at most, however large the log is and however often somebody asks to be gone."""
 
 HEEDING_FIRST_S_MAX = 60.0
 """The first round comes no later than this after a start, so that a server that is often started heeds requests too;

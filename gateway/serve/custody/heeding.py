@@ -21,6 +21,7 @@ from gateway.limits.keeping import (
     GONE_TARGETS_MAX,
     HEEDED_RECORDS,
     HEEDING_FIRST_S_MAX,
+    HEEDING_PIECE_RECORDS,
     HEEDING_REST,
     HEEDING_SEQS_TOLD_MAX,
 )
@@ -43,6 +44,7 @@ class Heeding:
         self._within_s, self._clock, self._log, self._ledger = within_s, clock, log, ledger
         self._erasing, self._view, self._hop = erasing, ledger.view(HeedingView), hop
         self._looked = 0  # no request stands between the view's position and this
+        self._erased_s = 0.0  # what the last round's erasure took
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make a round every half of the time that a request may wait, for ever; what cuts one off is told."""
@@ -51,40 +53,59 @@ class Heeding:
             return
         await trio.sleep(min(self._within_s / 2, HEEDING_FIRST_S_MAX))
         while True:
-            began = trio.current_time()
             try:
                 await self.round()
             except (OSError, sqlite3.Error, LogFailed, Corrupt, Unavailable) as failure:
                 structlog.get_logger().error("heeding", error=str(failure))
-            took = trio.current_time() - began
-            await trio.sleep(max(self._within_s / 2, took * HEEDING_REST))
+            await trio.sleep(max(self._within_s / 2, self._erased_s * HEEDING_REST))
 
     async def round(self) -> Done | None:
         """Heed what was asked since the last round; None: nothing was. Cancelled: the next round goes on."""
-        start = max(self._view.before_seq, self._looked)
-        requests, stop = Requests(), self._ledger.applied
-        reached = [stop]
-        await self._hop(lambda: reached.append(self._gather(requests, start, stop)))
-        stop = reached[-1]
+        self._erased_s, requests = 0.0, Requests()
+        stop = await self._gather(requests, max(self._view.before_seq, self._looked), self._ledger.applied)
         if not requests.seqs:
             self._looked = stop
             if stop - self._view.before_seq >= HEEDED_RECORDS:
                 await self._record(Heeded(stop, 0, 0))
             return None
-        done = await self._erasing.erase(Gone(requests), Asked(BY, told(requests)))
+        done = await self._erase(requests)
         await self._record(Heeded(stop, len(requests.seqs), done.records))
         structlog.get_logger().info("heeded", requests=len(requests.seqs), records=done.records)
         return done
 
-    def _gather(self, requests: Requests, start: int, stop: int) -> int:
-        """Read the requests of a stretch of the log, as many as one round takes; give where it ended. Blocks."""
-        for records in self._log.read(max(start, self._erasing.first_seq), stop):
+    async def _gather(self, requests: Requests, start: int, stop: int) -> int:
+        """Read the requests of a stretch of the log, as many as one round takes; give where it ended.
+
+        Piece by piece, each with its rest: a million records read at once would be two seconds in which this thread
+        takes every second turn at the interpreter, and all answers take twice as long.
+        """
+        at = max(start, self._erasing.first_seq)
+
+        def read_on() -> None:
+            nonlocal at
+            at = self._read(requests, at, min(at + HEEDING_PIECE_RECORDS, stop))
+
+        while at < stop and requests.targets < GONE_TARGETS_MAX:
+            began = trio.current_time()
+            await self._hop(read_on)
+            await trio.sleep((trio.current_time() - began) * HEEDING_REST)
+        return at
+
+    def _read(self, requests: Requests, start: int, stop: int) -> int:
+        for records in self._log.read(start, stop):
             self._erasing.alive()
             for record in records:
                 requests.take(record)
                 if requests.targets >= GONE_TARGETS_MAX:
                     return record.seq + 1
         return stop
+
+    async def _erase(self, requests: Requests) -> Done:
+        began = trio.current_time()
+        try:
+            return await self._erasing.erase(Gone(requests), Asked(BY, told(requests)))
+        finally:
+            self._erased_s = trio.current_time() - began
 
     async def _record(self, fact: Heeded) -> None:
         await self._ledger.record([draft(fact, ts_ns=self._clock.now_ns())])
