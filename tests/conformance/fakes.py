@@ -177,7 +177,8 @@ class FCM:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.minted = 0
-        self.hold_s = 0.0
+        self.answers = threading.Event()  # cleared: whoever sends waits until it is set
+        self.answers.set()
         self.site = Site(self._reply)
         self.rsa = rsa.generate_private_key(65537, 2048)
 
@@ -212,7 +213,7 @@ class FCM:
         assert headers.get("Authorization", headers.get("authorization", "")).startswith("Bearer ya29.")
         asked = json.loads(body)
         self.sent.append(asked)
-        time.sleep(self.hold_s)
+        self.answers.wait()
         return self._judged(asked["message"].get("token") or asked["message"]["fid"])
 
     def _judged(self, token: str) -> Reply:

@@ -39,6 +39,7 @@ from tests.crash.memory import RecordingFake
 CLIENTS = (push, push, push, push, register, tokens, replicate, replicate, publish, publish)
 LIFE_S = (0.05, 1.5)  # a round's length is drawn from here
 TRAPS = ("", "", "", "", PUSHES, REGISTRATIONS, TOKENS, ROWS, EVENTS)
+FILLED_S_MAX = 60.0  # the first round lasts until something of each kind is acknowledged, however slow the machine
 TRAP_S_MAX = 2.0
 LAST_WORDS_S = 2.0  # to read the acknowledgements that the dead server had sent
 FCM_LATENCY_S = 0.005  # so that a kill falls between FCM's answer and its settlement now and then
@@ -100,6 +101,9 @@ async def one_round(world: World, server: Server, number: int, say: bool) -> Non
         for client in CLIENTS:
             nursery.start_soon(until_gone, client, world)
         await trio.sleep(life_s)
+        with trio.move_on_after(0 if number else FILLED_S_MAX):
+            while not world.memory.has_each():  # noqa: ASYNC110 - the clients cannot call
+                await trio.sleep(0.05)
         world.trap = trap
         with trio.move_on_after(TRAP_S_MAX if trap else 0):
             await world.sprung.wait()

@@ -27,6 +27,10 @@ class Memory:
     revoked_tokens: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # promises that were not kept
 
+    def has_each(self) -> bool:
+        """Whether a notification, an event and a row are remembered, without which a run shows nothing."""
+        return bool(self.accepted and self.events and any(self.rows.values()))
+
     def counts(self) -> str:
         """One line on how much is remembered."""
         rows = sum(map(len, self.rows.values()))

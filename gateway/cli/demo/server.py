@@ -14,7 +14,7 @@ import trio
 
 from gateway.errors import Unavailable
 
-START_S_MAX = 30.0  # 1 s when all is in memory; a cold disk or a busy machine takes its time
+START_S_MAX = 60.0  # 1 s when all is in memory; a cold disk or a busy machine takes its time
 STOP_S_MAX = 10.0  # what a server has from SIGTERM to its exit
 LINE_BYTES_MAX = 4096
 TOLD_LINES = 8

@@ -23,7 +23,7 @@ from gateway.cli.demo.telling import StoryBroken, Telling, check
 from gateway.cli.demo.worker import Worker
 from gateway.errors import Unavailable
 
-HTTP_S_MAX = 10.0
+HTTP_S_MAX = 60.0
 STOPS = (signal.SIGINT, signal.SIGTERM)
 BROKEN = (StoryBroken, httpx.HTTPError, ConnectionClosed, HandshakeError, ConnectionRefusedError, trio.TooSlowError)
 
