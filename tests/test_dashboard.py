@@ -67,7 +67,7 @@ def labels_of(gateway: Running, name: str) -> set[str]:
 
 async def scraped(gateway: Running) -> dict[str, str]:
     """The type of each family that /metrics shows."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         text = (await client.get(f"{gateway.url}/metrics")).text
     return {family.name: family.type for family in text_string_to_metric_families(text)}
 

@@ -287,9 +287,9 @@ def test_it_ends_in_time_whatever_its_peers_do(tmp_path: Path) -> None:
 def test_a_restart_finds_what_was_there(tmp_path: Path) -> None:
     """Stopped by SIGINT, started again: the same log, the same keys, no record more."""
     with process(tmp_path) as server:
-        before = httpx.get(server.url + "/status").json()
+        before = httpx.get(server.url + "/status", timeout=60).json()
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(60) == 0
         keys = {path.name: path.read_bytes() for path in (server.data / "keys").iterdir()}
         assert {path.stat().st_mode & 0o777 for path in (server.data / "keys").iterdir()} == {0o600}
     said = {Path(told["path"]).name for told in map(json.loads, server.lines) if told["event"] == "made a secret"}
@@ -297,7 +297,7 @@ def test_a_restart_finds_what_was_there(tmp_path: Path) -> None:
     assert not any(secret.decode().strip() in line for secret in keys.values() for line in server.lines)
     assert all(json.loads(line)["event"] for line in server.lines)
     with process(tmp_path) as server:
-        after = httpx.get(server.url + "/status").json()
+        after = httpx.get(server.url + "/status", timeout=60).json()
     assert (before["origin"], before["log"]) == (after["origin"], after["log"])
 
 

@@ -23,7 +23,7 @@ from tests.witness import FakeWitness
 
 @asynccontextmanager
 async def asking(server: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{server.url}/log/") as client:
+    async with httpx.AsyncClient(base_url=f"{server.url}/log/", timeout=60) as client:
         yield client
 
 

@@ -82,7 +82,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def served(clock: FakeClock | None = None, **mirror) -> AsyncIterator[tuple[Running, Worker]]:
     config = Config(registration=Registration(secret=SECRET), mirror=Mirror(**mirror))
-    async with running(config, clock) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+    async with running(config, clock) as gateway, httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
         worker = Worker(client, now_ms=clock.now_ms() if clock else None)
         await worker.register(identifier=NAME)
         yield gateway, worker
@@ -451,7 +451,7 @@ async def test_a_row_is_never_forwarded_to_a_peer():
 async def test_what_was_answered_survives_a_kill(tmp_path):
     """Rows, tokens, sequences and revocations, over a real log and the key that was made at first start."""
     with process(tmp_path, f'[registration]\nsecret = "{SECRET}"\n') as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             worker = Worker(client)
             await worker.register(identifier=NAME)
             kept, gone = await worker.issue(pubkey=PUBKEY), await worker.issue(pubkey=SOMEBODY)
@@ -466,7 +466,7 @@ async def test_what_was_answered_survives_a_kill(tmp_path):
             assert (await mirror.publish(row(3)))[3] == "duplicate: already stored"
         async with connected(f"{server.ws_url}/mirror/{KEY}?token={gone['replicationToken']}") as mirror:
             assert await mirror.closed() == (4403, "Token revoked")
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             assert (await Worker(client).issue(pubkey=PUBKEY))["sequence"] == 2
         told = "".join(server.lines)
         assert kept["token"].partition(".")[2] not in told

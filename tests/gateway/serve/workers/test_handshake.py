@@ -24,7 +24,10 @@ def config(**mirror) -> Config:
 
 @asynccontextmanager
 async def served(clock: FakeClock | None = None, **mirror) -> AsyncIterator[tuple[Running, Worker]]:
-    async with running(config(**mirror), clock) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+    async with (
+        running(config(**mirror), clock) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=60) as client,
+    ):
         worker = Worker(client, now_ms=clock.now_ms() if clock else None)
         await worker.register(identifier=NAME, pathAliases=["short"])
         await worker.register(OTHER, identifier="npub1xyz:open", requiresAuth=False)

@@ -22,7 +22,7 @@ CLOCK_MS = 1_763_126_872_000
 
 @asynccontextmanager
 async def served(config: Config | None = None, clock: FakeClock | None = None) -> AsyncIterator[tuple[Running, Worker]]:
-    async with running(config, clock) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+    async with running(config, clock) as gateway, httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
         yield gateway, Worker(client, now_ms=clock.now_ms() if clock else None)
 
 
