@@ -7,35 +7,28 @@ not settled when the last run ended is found in the outbox at the start. A proje
 breaker, and comes back slowly. This module must not know requests, signatures, HTTP, or what a way out speaks.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import trio
-from cachetools import LRUCache
 
 from eventlog.record import Record
 from gateway.facts import Accepted, Deferred, Deregistered, Registered, Settled, fact_of
 from gateway.limits.push import (
-    DEVICE_PER_HOUR,
-    DEVICE_PER_MINUTE,
-    DEVICES_BRAKED_MAX,
     DRAIN_S,
     EXPIRED_BATCH,
     RAMP_BACKLOG,
-    RATE_KEYS_MAX,
     SWEEP_S,
     TAKEN_ALONG,
-    TENANT_ERRORS_PER_MINUTE,
     UNSETTLED_MAX,
 )
+from gateway.push.allowance import Allowance
 from gateway.push.breaker import State
 from gateway.push.fcm import Delivered, Failed, Gone, Mismatched, Transient, Verdict
 from gateway.push.settle import Decision, deferred, settled
 from gateway.push.target import FCM_KINDS, identity
 from gateway.push.tenantclass import TenantClasses
 from gateway.push.turns import Delivery, Turns, device_number
-from gateway.push.window import Windows
 from gateway.serve.clock import Clock
 from gateway.serve.delivery.breakers import Breakers
 from gateway.serve.delivery.settler import Alarms, Ended, Settler
@@ -71,9 +64,7 @@ class Dispatcher:
         self._figures = PushFigures(metrics, outbox, ledger.log, classes or TenantClasses())
         self._alarms, self.waiting, self.texts = Alarms(), Waiting(), Texts(ledger, clock)
         self.breakers = Breakers(clock, metrics, self._alarms, self._turned)
-        self._per_minute = Windows(DEVICE_PER_MINUTE, 60, DEVICES_BRAKED_MAX)
-        self._per_hour = Windows(DEVICE_PER_HOUR, 3600, DEVICES_BRAKED_MAX)
-        self._refused: LRUCache[tuple[str, str], float] = LRUCache(RATE_KEYS_MAX)  # each lane's are paid for so far (s)
+        self._allowance = Allowance()
         self._settler = Settler(ledger, clock, self._figures, self._alarms)
         self._nursery: trio.Nursery | None = None
         self._senders = self._flying = 0
@@ -250,7 +241,7 @@ class Dispatcher:
             return _unasked(settled(delivery, "expired"))
         if way is None or not way.knows(delivery.project):
             return _unasked(settled(delivery, "failed", "no-project"), alarm="no-project")
-        wait_s = self._device_wait_s(delivery.device)
+        wait_s = self._allowance.wait_s(delivery.device, trio.current_time())
         if wait_s:
             return _unasked(deferred(delivery, now_ms + int(wait_s * 1000) + 1, "device-rate", tried=False))
         text = self.texts.of(delivery.seq)
@@ -276,20 +267,12 @@ class Dispatcher:
             self._alarms.sound(delivery.project, f"the push service cannot take it now: {verdict.reason}")
 
     def _charge(self, delivery: Delivery) -> None:
-        """Count what FCM refused for a tenant: refusals use up the quota that all tenants share.
-
-        Each is paid for with its share of a minute, a minute's worth ahead; also those that were under way already.
-        """
-        lane, now_s = (delivery.tenant, delivery.project), trio.current_time()
-        paid_s = max(self._refused.get(lane, -math.inf), now_s - 60) + 60 / TENANT_ERRORS_PER_MINUTE
-        self._refused[lane] = paid_s
-        if paid_s > now_s:
-            self._turns.rest(*lane, self._clock.now_ms() + int((paid_s - now_s) * 1000) + 1)
+        """Count what FCM refused for a tenant, whose turn is passed over where that was too much."""
+        lane = delivery.tenant, delivery.project
+        wait_s = self._allowance.refused(lane, trio.current_time())
+        if wait_s:
+            self._turns.rest(*lane, self._clock.now_ms() + int(wait_s * 1000) + 1)
             self._timing.unpark_all()
-
-    def _device_wait_s(self, device: int) -> float:
-        now_s = trio.current_time()
-        return self._per_minute.take(device, now_s) or self._per_hour.take(device, now_s)
 
     # -- outcomes -----------------------------------------------------------------------------------------------------
 
