@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End after the story: exit 0 if every step held, else 1.")
+@click.option("--once", is_flag=True, help="End after the story: exit 0 if every step held, 1 if one did not.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=0, help="The gateway's port; 0 (default): any free one."
 )
