@@ -37,7 +37,8 @@ def export(file: str, data: Path, with_keys: bool) -> None:
     """Write the whole log into one file.
 
     The file is a tar archive of the segments as they are, with a manifest in front; - writes to stdout.
-    The server may run meanwhile. Keys stay here unless they are asked for.
+    The server may run meanwhile. Nothing is verified here: an import verifies all of it. Keys stay here unless they are
+    asked for.
 
     \b
     Examples:
