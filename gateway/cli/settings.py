@@ -7,11 +7,21 @@ secret files and the environment for them.
 import os
 from pathlib import Path
 
+import click
 import msgspec
+from click.core import ParameterSource
 
 from gateway.config import Config, host_and_port
 from gateway.configtext import parse, secret_files, with_secrets
 from gateway.errors import ConfigInvalid
+
+
+def of_data(path: Path | None, data: Path) -> Config:
+    """Load for a command whose ``--data`` has a default: what was typed wins over the file, the default does not."""
+    if path is None:
+        return msgspec.structs.replace(Config(), data=str(data))
+    is_typed = click.get_current_context().get_parameter_source("data") is not ParameterSource.DEFAULT
+    return load(path, data=data if is_typed else None)
 
 
 def load(path: Path | None, *, data: Path | None = None, bind: str | None = None) -> Config:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 import trio
-from msgspec import structs
 
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.store import read_origin
@@ -18,7 +17,7 @@ from eventlog.errors import Locked
 from gateway.cli.exitcodes import CHECK_FAILED
 from gateway.cli.log.opening import DATA, no_log
 from gateway.cli.nearest import nearest
-from gateway.cli.settings import load
+from gateway.cli.settings import of_data
 from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.push.tenant import Directory
@@ -32,7 +31,7 @@ from gateway.serve.push.tenancy import Tenancy
 CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The server's configuration; it names the data too, and the limits where no server runs.",
+    help="The server's configuration; it names the data too, unless --data does, and the limits where no server runs.",
 )
 COLUMNS = ("devices", "accepted", "acceptedToday", "delivered", "failed", "removed", "expired", "queued")
 
@@ -105,7 +104,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _tenants(data: Path, config: Path | None) -> list[dict[str, Any]]:
-    settings = load(config) if config else structs.replace(Config(), data=str(data))
+    settings = of_data(config, data)
     data = Path(settings.data)
     if read_origin(RealDisk(), str(data)) is None:
         raise no_log(data)

@@ -12,13 +12,12 @@ from typing import Any
 
 import click
 import trio
-from msgspec import structs
 
 from eventlog.disk.durable import RealDisk
 from eventlog.disk.store import read_origin
 from eventlog.errors import Corrupt, Locked, LogFailed
 from gateway.cli.log.opening import DATA, no_log
-from gateway.cli.settings import load
+from gateway.cli.settings import of_data
 from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.serve.app import opened
@@ -32,7 +31,7 @@ Work = Callable[[Keeping], Awaitable[dict[str, Any]]]
 CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The server's configuration; it names the data too.",
+    help="The server's configuration; it names the data too, unless --data does.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 
@@ -79,7 +78,7 @@ def snapshot(data: Path, as_json: bool) -> None:
 
 
 def _done(data: Path, config: Path | None, verb: str, work: Work) -> dict[str, Any]:
-    settings = load(config) if config else structs.replace(Config(), data=str(data))
+    settings = of_data(config, data)
     data = Path(settings.data)
     if read_origin(RealDisk(), str(data)) is None:
         raise no_log(data)

@@ -46,6 +46,9 @@ async def test_a_configuration_names_the_data_and_the_rules(data: Path, tmp_path
     assert result.exit_code == 0, result.output
     # Retention takes whole tiles of 256 records only, and this log has five: nothing may go yet.
     assert "the log begins with record 0" in result.output
+    path.write_text('data = "nowhere"\n')
+    assert (await run("compact", "--config", str(path))).exit_code != 0
+    assert (await run("compact", "--config", str(path), "--data", str(data))).exit_code == 0, "what was typed wins"
 
 
 async def test_a_snapshot_is_taken_of_every_view_with_news(short: Path) -> None:
