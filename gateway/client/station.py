@@ -6,7 +6,6 @@ held is bounded by who asks (a page, a lot of ids, so many live events). Events 
 This module must not know the other relay.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from gateway.limits.client import (
 
 LIMITED = "rate-limited:"
 
+_EVENTS = b'["EVENT'
 _frame = msgspec.json.Decoder(list[msgspec.Raw])
 _value = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
@@ -64,8 +64,7 @@ TOO_MANY_OPEN = "subscriptions"
 Answers = Mapping[str, tuple[bool, str]]
 """By an event's id: whether it was accepted, and the relay's words."""
 Take = Callable[[Stored | None, str | None], None]
-"""Hears of an event, and of the cursor behind it where the mirror tells one; of a cursor alone at the end of what is
-stored."""
+"""Hears of an event, or of a cursor: a place behind all that was heard of before, where a mirror tells one."""
 Found = TypeVar("Found")
 
 
@@ -153,7 +152,7 @@ class Station:
         self._proof_news = trio.Event()
         self._asked: dict[str, _Asked] = {}
         self._comparisons: dict[str, Comparison] = {}
-        self._published: defaultdict[str, list[_Published]] = defaultdict(list)
+        self._published: dict[str, tuple[_Published, ...]] = {}
         self._names = 0
         self._batches = is_mirror  # until the mirror says that it does not understand them
         self.notice = ""
@@ -313,8 +312,10 @@ class Station:
 
     async def _publish(self, events: Sequence[Stored], settled: Callable[[Answers], None]) -> Answers:
         one = _Published(events, {event.id for event in events})
+        alone = (one,)  # for all of them: a list each would have the garbage collector look at every one
         for event in events:
-            self._published[event.id].append(one)
+            waiting = self._published.get(event.id)
+            self._published[event.id] = alone if waiting is None else (*waiting, one)
         self._send(events)
         try:
             with trio.move_on_after(SYNC_ANSWER_S_MAX):
@@ -336,11 +337,9 @@ class Station:
             self._bulk.send((b'["EVENTS",[' + b",".join(event.raw for event in batch) + b"]]",))
 
     def _forget(self, name: str, one: _Published) -> None:
-        waiting = self._published.get(name, [])
-        if one in waiting:
-            waiting.remove(one)
-        if not waiting:
-            self._published.pop(name, None)
+        waiting = tuple(other for other in self._published.pop(name, ()) if other is not one)
+        if waiting:
+            self._published[name] = waiting
 
     @asynccontextmanager
     async def compare(self, asked: Mapping[str, Any]) -> AsyncIterator[Comparison]:
@@ -375,27 +374,27 @@ class Station:
 
     def _hear(self, message: bytes) -> None:
         try:
-            parts = _frame.decode(message)
-            verb = _value.decode(parts[0])
-            if verb == "EVENT":
-                self._give(_value.decode(parts[1]), parts[2:3], parts[3:])
-            elif verb == "EVENTS":
-                self._give(_value.decode(parts[1]), _frame.decode(parts[2]), parts[3:])
+            if message.startswith(_EVENTS):
+                self._hear_events(message)
             else:
-                self._hear_other(verb, [_value.decode(part) for part in parts[1:]])
+                self._hear_other(message)
         except (ValueError, IndexError, RecursionError):
             self.notice = "a message that is no frame was left out"
 
-    def _give(self, name: object, events: Sequence[msgspec.Raw], tail: Sequence[msgspec.Raw]) -> None:
-        asked = self._asked.get(str(name))
+    def _hear_events(self, message: bytes) -> None:
+        """Take an EVENT or EVENTS, each event in the bytes in which it came."""
+        verb, name, events, *tail = _frame.decode(message)
+        asked = self._asked.get(str(_value.decode(name)))
         if asked is None:
             return
-        cursor = _cursor_of([_value.decode(part) for part in tail])
-        for number, raw in enumerate(events, 1):
-            asked.take(stored_of(bytes(raw)), cursor if number == len(events) else None)
+        for raw in (events,) if _value.decode(verb) == "EVENT" else _frame.decode(events):
+            asked.take(stored_of(bytes(raw)), None)
+        cursor = _cursor_of([_value.decode(part) for part in tail]) if tail else None
+        if cursor is not None:
+            asked.take(None, cursor)
 
-    def _hear_other(self, verb: object, rest: list[Any]) -> None:
-        match [verb, *rest]:
+    def _hear_other(self, message: bytes) -> None:
+        match _value.decode(message):
             case ["OK", str(name), bool(accepted), *reason]:
                 self._answered(name, accepted, reason)
             case ["OKS", list(answers)]:
@@ -403,6 +402,8 @@ class Station:
                     self._answered(str(answer[0]), answer[1] is True, answer[2:3])
             case ["EOSE", str(name), *tail] if name in self._asked:
                 self._eose(self._asked[name], _cursor_of(tail))
+            case ["EVENT" | "EVENTS", *_]:  # in other words than `_EVENTS`, as with a space
+                self._hear_events(message)
             case ["AUTH", str(challenge)]:
                 self._proof(self._proving.challenged(challenge))
             case ["CLOSED", str(name), *reason]:

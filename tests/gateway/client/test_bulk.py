@@ -5,13 +5,21 @@ from math import inf
 import pytest
 import trio
 import trio.testing
+from hypothesis import example, given
+from hypothesis import strategies as st
 from trio_websocket import WebSocketRequest, serve_websocket
+from websockets.client import ClientProtocol
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
-from gateway.client.bulk import open_bulk
+from gateway.client import bulk as bulk_
+from gateway.client.bulk import Bulk, open_bulk
 from gateway.client.line import NO_CLOSE, LineLost
 
 WAIT_S = 60
+BYTES_MAX = 300
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/", "nonsense"])
@@ -66,6 +74,114 @@ async def test_a_message_in_fragments_is_one_message(nursery: trio.Nursery) -> N
     with trio.fail_after(WAIT_S):
         async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as bulk:
             assert await bulk.receive() == [b"one message"]
+    nursery.cancel_scope.cancel()
+
+
+def opened() -> ClientProtocol:
+    client, server = ClientProtocol(parse_uri("ws://a/"), max_size=BYTES_MAX), ServerProtocol()
+    client.send_request(client.connect())
+    server.receive_data(b"".join(client.data_to_send()))
+    (request,) = server.events_received()
+    assert isinstance(request, Request)
+    server.send_response(server.accept(request))
+    client.receive_data(b"".join(server.data_to_send()))
+    client.events_received()
+    return client
+
+
+def slowly(wire: bytes) -> tuple[list[bytes], object]:
+    """What the protocol alone makes of the bytes, one after the other: messages, and the close that it sent."""
+    protocol, messages, part = opened(), list[bytes](), b""
+    for byte in wire:
+        protocol.receive_data(bytes([byte]))
+        for event in protocol.events_received():
+            if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+                part += event.data
+                if event.fin:
+                    messages, part = [*messages, part], b""
+    return messages, protocol.close_sent
+
+
+SIZES = st.sampled_from([0, 1, 125, 126, 127, BYTES_MAX, BYTES_MAX + 1])
+STREAM = st.lists(
+    st.builds(
+        lambda opcode, data, fin, masked: Frame(opcode, data, fin).serialize(mask=masked),
+        st.sampled_from([Opcode.TEXT] * 6 + [Opcode.BINARY, Opcode.CONT]),
+        SIZES.map(lambda size: b"x" * size) | st.binary(max_size=40),
+        st.sampled_from([True, True, True, False]),
+        st.sampled_from([False] * 9 + [True]),
+    )
+    | st.builds(
+        lambda opcode, data: Frame(opcode, data).serialize(mask=False),
+        st.sampled_from([Opcode.PING, Opcode.PONG]),
+        st.binary(max_size=125),
+    )
+    | st.just(Frame(Opcode.CLOSE, b"\x03\xe8bye").serialize(mask=False))
+    | st.binary(max_size=12),
+    max_size=8,
+)
+
+
+@given(STREAM, st.lists(st.integers(1, 3_000), max_size=6))
+@example([Frame(Opcode.TEXT, b"", False).serialize(mask=False), Frame(Opcode.TEXT, b"b").serialize(mask=False)], [])
+@example([b"\x03\x01"], [])
+@example([Frame(Opcode.TEXT, b"a" * 65_536).serialize(mask=False)], [5])
+def test_however_bytes_are_cut_messages_and_close_are_the_protocols_own(pieces: list[bytes], cuts: list[int]) -> None:
+    wire = b"".join(pieces)
+    expected = slowly(wire)
+
+    async def main() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bulk_, "CLIENT_MESSAGE_BYTES_MAX", BYTES_MAX)
+            protocol = opened()
+            bulk, found, at = Bulk(trio.testing.memory_stream_pair()[0], protocol), list[bytes](), 0
+            for end in sorted({*(cut % (len(wire) + 1) for cut in cuts), len(wire)}):
+                bulk._in += wire[at:end]
+                found += bulk._messages()
+                at = end
+            assert (found, protocol.close_sent) == expected
+
+    trio.run(main)
+
+
+async def test_frames_that_come_with_the_answer_to_the_handshake_are_read(nursery: trio.Nursery) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        protocol = ServerProtocol()
+        while not (events := protocol.events_received()):
+            protocol.receive_data(await stream.receive_some())
+        protocol.send_response(protocol.accept(events[0]))  # type: ignore[arg-type]
+        protocol.send_text(b'["AUTH","c"]')
+        wire = b"".join(protocol.data_to_send())
+        await stream.send_all(wire[:-3])
+        await trio.lowlevel.checkpoint()
+        await stream.send_all(wire[-3:])
+        await trio.sleep_forever()
+
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    with trio.fail_after(WAIT_S):
+        async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as bulk:
+            assert await bulk.receive() == [b'["AUTH","c"]']
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", b"HTTP/1.1 404", b"", b"nonsense\r\n\r\n"]
+)
+async def test_a_handshake_that_is_refused_or_cut_is_a_lost_line_at_once(nursery: trio.Nursery, answer: bytes) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        if answer:
+            await stream.send_all(answer)
+        if b"Length" in answer:
+            await trio.sleep_forever()
+        await stream.aclose()
+
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    with pytest.raises(LineLost, match="handshake"):
+        async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"):
+            pytest.fail("it was refused")
     nursery.cancel_scope.cancel()
 
 
