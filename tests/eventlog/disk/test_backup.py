@@ -13,11 +13,15 @@ from eventlog.chronicle import Range
 from eventlog.disk import audit
 from eventlog.disk.backup import Copied, Refused, backup, is_complete, restore
 from eventlog.disk.compact import merge, plan_merges
-from eventlog.disk.durable import RealDisk
+from eventlog.disk.durable import TEMPORARY, RealDisk
 from eventlog.disk.erase import Job, end, erase
+from eventlog.disk.log import Log
+from eventlog.disk.snapshots import take
+from eventlog.disk.views import open_views
 from eventlog.errors import Corrupt
 from eventlog.limits import BACKUP_CHECKPOINT_S_MAX, BACKUP_ERASURE_S_MAX, BACKUP_LOOK_S, BACKUP_TRIES_MAX
 from tests.eventlog.logs import append_frames, at_once, draft, opened_at, running
+from tests.eventlog.words import WordsView
 
 DISK = RealDisk()
 
@@ -49,6 +53,63 @@ async def test_a_backup_is_the_log_as_of_its_checkpoint(data: Path) -> None:
     assert is_complete(DISK, str(data.parent / "copy"))
 
 
+def files(directory: Path) -> dict[str, int]:
+    """Every file of a log and its size, by its path."""
+    root = directory / "log"
+    return {str(path.relative_to(root)): path.stat().st_size for path in root.rglob("*") if path.is_file()}
+
+
+def snapped(log: Log, data: Path) -> None:
+    views = open_views(log, data / "views", [WordsView])
+    take(str(data / "log"), str(data / "views"), ["words"], origin=log.origin)
+    views["words"].db.close()
+
+
+async def test_tiles_and_snapshots_are_in_it_and_all_is_counted(data: Path) -> None:
+    async with running(opened_at(data)) as log:
+        snapped(log, data)
+    done = copied(data)
+    assert files(data.parent / "copy") == files(data)
+    assert {name.partition("/")[0] for name in files(data)} > {"tile", "snap"}
+    counted = {name: size for name, size in files(data).items() if name != "checkpoint"}
+    assert (done.files, done.file_bytes) == (len(counted), sum(counted.values()))
+
+    shutil.copy(data / "log" / "checkpoint", data.parent / "older")
+    async with running(opened_at(data)) as log:
+        for _ in range(2):  # the newest two are kept
+            await append_frames(log, 20)
+            snapped(log, data)
+    copied(data)
+    assert files(data.parent / "copy") == files(data)
+    shutil.copy(data.parent / "older", data / "log" / "checkpoint")
+    copied(data)
+    assert not [name for name in files(data.parent / "copy") if name.startswith("snap")], "they are of what comes later"
+
+
+class Noted(RealDisk):
+    """A disk that writes down what is renamed, and when all before is made durable."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def rename(self, old: str, new: str) -> None:
+        self.told.append(Path(new).name)
+        super().rename(old, new)
+
+    def sync_all(self, directory: str) -> None:
+        self.told.append("synced")
+        super().sync_all(directory)
+
+
+async def test_what_vouches_for_the_rest_comes_after_the_rest_is_durable(data: Path) -> None:
+    disk = Noted()
+    backup(disk, str(data), str(data.parent / "copy"), with_keys=True)
+    first, middle, last = (disk.told[at - 1 : at + 1] for at in (1, disk.told.index("checkpoint"), len(disk.told) - 1))
+    assert first == ["backup.cbor", "00000000000000000000.evl"], "it is called incomplete before anything is in it"
+    assert middle == ["synced", "checkpoint"]
+    assert last == ["synced", "backup.cbor"]
+
+
 async def test_what_is_written_meanwhile_is_left_out_at_a_frames_end(data: Path) -> None:
     async with running(opened_at(data)) as log:
         shutil.copy(data / "log" / "checkpoint", data.parent / "older")
@@ -74,6 +135,10 @@ async def test_a_second_one_costs_only_what_is_new(data: Path) -> None:
 async def test_linked_segments_are_the_same_files(data: Path) -> None:
     copied(data, link=True)
     names = sorted(path.name for path in (data / "log").glob("*.evl"))
+    for name in names:  # a run before was cut off
+        (data.parent / "copy" / "log" / f"{name}{TEMPORARY}").touch()
+        (data.parent / "copy" / "log" / name).unlink()
+    copied(data, link=True)
     same = [(data / "log" / name).samefile(data.parent / "copy" / "log" / name) for name in names]
     assert same == [True] * (len(names) - 1) + [False]
     assert found(data.parent / "copy") == found(data)
