@@ -18,7 +18,9 @@ _TOKEN_FIELDS = frozenset(("message.token", "message.fid", "token", "fid"))
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
-    """FCM took it."""
+    """FCM took it; or was not ``asked``, for a dry run that a way out answers by itself."""
+
+    asked: bool = True
 
 
 class Gone(msgspec.Struct, frozen=True, gc=False):

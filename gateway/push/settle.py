@@ -64,9 +64,10 @@ def deferred(delivery: Delivery, until_ms: int, reason: str, *, tried: bool = Tr
 def decide(verdict: Verdict, delivery: Delivery, project: ProjectState, now_ms: int, dice: float) -> Decision:
     """Say what an answer leads to, and keep the project's state."""
     match verdict:
-        case Delivered():
-            project.strikes, project.succeeded = 0, True
-            return Decision(settled(delivery, "delivered"))
+        case Delivered(asked):
+            if asked:
+                project.strikes, project.succeeded = 0, True
+            return Decision(settled(delivery, "delivered"), service="works" if asked else "unasked")
         case Gone(reason):
             return Decision(settled(delivery, "removed", reason), remove=True)
         case Mismatched():

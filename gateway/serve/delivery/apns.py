@@ -91,7 +91,7 @@ class APNs(WayOut):
         """Send one push; once more with a new token where that was stale. Cancelled: it may have been delivered."""
         app = self._apps[delivery.project.removeprefix(LANE)]
         if dry_run:  # APNs has no dry run: what can be known without it is that the app has a key
-            return Delivered()
+            return Delivered(asked=False)
         verdict = await self._once(app, delivery, content)
         if isinstance(verdict, Unauthenticated):
             verdict = await self._once(app, delivery, content)

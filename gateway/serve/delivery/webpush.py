@@ -89,7 +89,7 @@ class WebPush(WayOut):
         except PushRefused:
             return Failed("endpoint-refused")
         if dry_run:
-            return Delivered()
+            return Delivered(asked=False)
         try:
             with trio.fail_after(self._send_s_max):
                 answer = await self._post(delivery, content, to, TEXT_BYTES_MAX)

@@ -16,7 +16,7 @@ from gateway.push.fcm import (
     Unauthenticated,
     Verdict,
 )
-from gateway.push.settle import ProjectState, decide
+from gateway.push.settle import Decision, ProjectState, decide
 from gateway.push.turns import Delivery
 
 NOW = 1_000_000
@@ -31,6 +31,13 @@ def outcome(verdict: Verdict, state: ProjectState | None = None) -> tuple[str, s
     made = decide(verdict, delivery(), state or ProjectState(), NOW, 0.0)
     assert isinstance(made.fact, Settled)
     return made.fact.outcome, made.fact.reason, made.remove, made.alarm
+
+
+def test_a_dry_run_that_nobody_was_asked_for_says_nothing_of_the_service() -> None:
+    state = ProjectState(strikes=1)
+    made = decide(Delivered(asked=False), delivery(), state, NOW, 0.0)
+    assert made == Decision(Settled(7, 2, "delivered", ""), service="unasked")
+    assert state == ProjectState(strikes=1)
 
 
 def test_what_is_over_is_settled_and_only_a_dead_token_costs_the_device() -> None:

@@ -93,7 +93,7 @@ async def test_many_at_once_arrive_each_once(tmp_path: Path) -> None:
 
 async def test_a_dry_run_sends_nothing_and_a_server_that_is_away_is_transient(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
-        assert await it.send(token("x"), dry_run=True) == Delivered()
+        assert await it.send(token("x"), dry_run=True) == Delivered(asked=False)
         assert not it.fake.sent
     async with Way(config(tmp_path), SystemClock()) as way:
         assert await World(way, it.fake).send(token("x")) == Transient("unreachable")
