@@ -210,6 +210,8 @@ class SortedRuns:
         while True:
             swaps = self._swaps
             for order in self._walk(prefixes, after, until or b"\xff" * self._shape.width):
+                if order == after:
+                    continue  # in two streams
                 yield order
                 after = order or after
                 if self._swaps != swaps:
@@ -218,10 +220,11 @@ class SortedRuns:
                 return
 
     def _walk(self, prefixes: Collection[bytes], after: bytes, until: bytes) -> Iterator[bytes | None]:
+        """Give the same, and what is in two streams twice."""
         waiting = [source for source in self._sources() if source.span.last > after and source.span.first <= until]
         waiting.sort(key=lambda source: source.span.first, reverse=True)
         heap: list[tuple[bytes, int, Iterator[bytes]]] = []
-        seeks, last, cut = 0, b"", self._shape.prefix
+        seeks, cut = 0, self._shape.prefix
         while heap or waiting:
             while waiting and (not heap or waiting[-1].span.first <= heap[0][0]):
                 source = waiting.pop()
@@ -235,10 +238,18 @@ class SortedRuns:
             if not heap:
                 return
             order, number, keys = heap[0]
-            if order != last:
-                yield order
-                last = order
-            if (key := next(keys, None)) is None:
+            yield order
+            if len(heap) == 1:  # alone until another source may have something: mostly for long, and without a heap
+                border = waiting[-1].span.first if waiting else b"\xff" * self._shape.width
+                for key in keys:
+                    order = key[cut:]
+                    if order >= border:
+                        heap[0] = order, number, keys
+                        break
+                    yield order
+                else:
+                    heap.clear()
+            elif (key := next(keys, None)) is None:
                 heapq.heappop(heap)
             else:
                 heapq.heapreplace(heap, (key[cut:], number, keys))
