@@ -272,18 +272,14 @@ async def test_how_a_relay_turns_a_comparison_down_says_what_to_do(answer: list[
 
 async def test_a_comparison_is_closed_though_its_answer_was_not_waited_for() -> None:
     with trio.fail_after(WAIT_S):
-        async with (
-            tiny_relay(TinyRelay(lambda _: [])) as relay,
-            open_station(relay.url) as station,
-            trio.open_nursery() as nursery,
-        ):
-            async with station.compare({}) as comparison:
+        async with tiny_relay(TinyRelay(lambda _: [])) as relay, open_station(relay.url) as station:
+            async with station.compare({}) as comparison, trio.open_nursery() as nursery:
                 nursery.start_soon(comparison.ask, b"\x61")
                 while not relay.heard:  # noqa: ASYNC110 - the relay is looked at
                     await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
             while len(relay.heard) < 2:  # noqa: ASYNC110 - the relay is looked at
                 await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()
     assert [frame[0] for frame in relay.heard] == ["NEG-OPEN", "NEG-CLOSE"]
 
 
