@@ -423,14 +423,14 @@ def stored_row(record: Record) -> RowStored | None:
 
 def row_draft(fact: RowStored, *, ts_ns: int, subject: bytes, salt: bytes) -> Draft:
     """Draft a `RowStored` as `draft` does, byte for byte, at a third of the cost."""
-    created, row = fact.created_at, fact.row
+    row = fact.row
     payload = b"".join((
         salt,
         row_prefix(fact.relay_key, fact.relay_id),
         b"\x58\x20",
         fact.row_id,
         _spelled(fact.row_kind),
-        b"\x1a" + created.to_bytes(4, "big") if 0xFFFF < created <= 0xFFFF_FFFF else cbor2.dumps(created),
+        _unsigned(fact.created_at),
         b"\x58\x20",
         fact.body_hash,
         _spelled(fact.is_open),
@@ -439,6 +439,11 @@ def row_draft(fact: RowStored, *, ts_ns: int, subject: bytes, salt: bytes) -> Dr
         row,
     ))  # fmt: skip
     return Draft(RowStored.kind, payload, ts_ns, subject, RowStored.schema)
+
+
+def _unsigned(number: int) -> bytes:
+    """Encode a number that mostly takes four bytes: a second of this century, a seq."""
+    return b"\x1a" + number.to_bytes(4, "big") if 0xFFFF < number <= 0xFFFF_FFFF else cbor2.dumps(number)
 
 
 @lru_cache(SPELLED_KEPT_MAX, typed=True)
@@ -455,9 +460,7 @@ def forget() -> None:
 
 def settled_draft(fact: Settled, *, ts_ns: int) -> Draft:
     """Draft a `Settled` as `draft` does, byte for byte, at a third of the cost."""
-    seq = fact.accepted_seq
-    spelled = b"\x1a" + seq.to_bytes(4) if 0xFFFF < seq <= 0xFFFF_FFFF else cbor2.dumps(seq)
-    payload = b"\x84" + spelled + _settled_fields(fact.index, fact.outcome, fact.reason)
+    payload = b"\x84" + _unsigned(fact.accepted_seq) + _settled_fields(fact.index, fact.outcome, fact.reason)
     return Draft(Settled.kind, payload, ts_ns, b"", Settled.schema)
 
 

@@ -1,5 +1,6 @@
 """The fast connection: whole messages come out of whatever arrives, and it ends by LineLost alone."""
 
+from collections.abc import Awaitable, Callable
 from math import inf
 
 import pytest
@@ -20,6 +21,22 @@ from gateway.client.line import NO_CLOSE, LineLost
 
 WAIT_S = 60
 BYTES_MAX = 300
+
+
+async def listening(nursery: trio.Nursery, serve: Callable[[trio.SocketStream], Awaitable[None]]) -> str:
+    """The URL of a server that does this with each connection."""
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    return f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"
+
+
+async def accepted(stream: trio.SocketStream) -> ServerProtocol:
+    """A server's protocol that has a handshake, with the answer to be sent."""
+    protocol = ServerProtocol()
+    while not (events := protocol.events_received()):
+        protocol.receive_data(await stream.receive_some())
+    protocol.send_response(protocol.accept(events[0]))  # type: ignore[arg-type]
+    return protocol
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/", "nonsense"])
@@ -59,20 +76,16 @@ async def test_messages_go_and_come_and_a_close_has_its_code(nursery: trio.Nurse
 
 async def test_a_message_in_fragments_is_one_message(nursery: trio.Nursery) -> None:
     async def serve(stream: trio.SocketStream) -> None:
-        protocol = ServerProtocol()
-        while not (events := protocol.events_received()):
-            protocol.receive_data(await stream.receive_some())
-        protocol.send_response(protocol.accept(events[0]))  # type: ignore[arg-type]
+        protocol = await accepted(stream)
         protocol.send_text(b"one ", fin=False)
         protocol.send_continuation(b"", fin=False)
         protocol.send_continuation(b"message", fin=True)
         await stream.send_all(b"".join(protocol.data_to_send()))
         await trio.sleep_forever()
 
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    url = await listening(nursery, serve)
     with trio.fail_after(WAIT_S):
-        async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as bulk:
+        async with open_bulk(url) as bulk:
             assert await bulk.receive() == [b"one message"]
     nursery.cancel_scope.cancel()
 
@@ -146,10 +159,7 @@ def test_however_bytes_are_cut_messages_and_close_are_the_protocols_own(pieces: 
 
 async def test_frames_that_come_with_the_answer_to_the_handshake_are_read(nursery: trio.Nursery) -> None:
     async def serve(stream: trio.SocketStream) -> None:
-        protocol = ServerProtocol()
-        while not (events := protocol.events_received()):
-            protocol.receive_data(await stream.receive_some())
-        protocol.send_response(protocol.accept(events[0]))  # type: ignore[arg-type]
+        protocol = await accepted(stream)
         protocol.send_text(b'["AUTH","c"]')
         wire = b"".join(protocol.data_to_send())
         await stream.send_all(wire[:-3])
@@ -157,10 +167,9 @@ async def test_frames_that_come_with_the_answer_to_the_handshake_are_read(nurser
         await stream.send_all(wire[-3:])
         await trio.sleep_forever()
 
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    url = await listening(nursery, serve)
     with trio.fail_after(WAIT_S):
-        async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as bulk:
+        async with open_bulk(url) as bulk:
             assert await bulk.receive() == [b'["AUTH","c"]']
     nursery.cancel_scope.cancel()
 
@@ -177,10 +186,9 @@ async def test_a_handshake_that_is_refused_or_cut_is_a_lost_line_at_once(nursery
             await trio.sleep_forever()
         await stream.aclose()
 
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    url = await listening(nursery, serve)
     with pytest.raises(LineLost, match="handshake"):
-        async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"):
+        async with open_bulk(url):
             pytest.fail("it was refused")
     nursery.cancel_scope.cancel()
 
@@ -189,17 +197,13 @@ async def test_a_peer_that_falls_silent_is_given_up(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def serve(stream: trio.SocketStream) -> None:
-        protocol = ServerProtocol()
-        while not (events := protocol.events_received()):
-            protocol.receive_data(await stream.receive_some())
-        protocol.send_response(protocol.accept(events[0]))  # type: ignore[arg-type]
+        protocol = await accepted(stream)
         await stream.send_all(b"".join(protocol.data_to_send()))
         await trio.sleep_forever()
 
     autojump_clock.autojump_threshold = inf  # the kernel's own work takes whatever it takes
-    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, [listener])
-    async with open_bulk(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as bulk:
+    url = await listening(nursery, serve)
+    async with open_bulk(url) as bulk:
         autojump_clock.autojump_threshold = 0
         with pytest.raises(LineLost, match="no answer to a ping"):
             await bulk.receive()
